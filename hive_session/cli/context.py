@@ -1,0 +1,118 @@
+"""What every command needs: the configuration, the store, the user it acts as, and how its help is laid out."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypedDict
+
+from hive_session import errors, identity
+from hive_session.config import DEFAULT_FILE, Config, resolve_config
+from hive_session.errors import BadConfig
+from hive_session.home import acting_home
+from hive_session.store import Store
+
+CODES = {
+    0: "done",
+    1: "the answer is no: no such session, or its state forbids it",
+    2: "the words of the call are wrong",
+    65: "a file on disk is not what it should be",
+    73: "a file or directory cannot be made",
+    74: "reading or writing failed, such as a full disk; nothing was changed",
+    75: "busy; trying again is right",
+    77: "not permitted",
+    78: "the configuration is wrong",
+}
+
+
+class Help(TypedDict):
+    """What typer is told of a command."""
+
+    help: str
+    short_help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A store to work on, and the configuration behind it."""
+
+    store: Store
+    config: Config
+
+
+def open_context() -> Context:
+    """For commands that read. Raises: BadConfig."""
+    config = read_config()
+    return Context(Store(config.layout, time.time), config)
+
+
+def acting_context(session: str | None = None, *, runs_agent: bool = False) -> tuple[Context, str]:
+    """For commands that write: root becomes HIVE_USER first. Gives the full id of `session`, or '' where none is named."""
+    context = open_context()
+    session_id = context.store.find(session) if session is not None else ""
+    if os.geteuid() != 0:
+        return context, session_id
+    user = identity.target_user(context.config.user)
+    if user is None and runs_agent:
+        warn("root acts as root: there is no user dev; HIVE_USER names another (Claude Code refuses to work for root)")
+    elif user is not None and user.pw_uid != 0:
+        try:
+            identity.become(user, context.config.layout, session_id or None, os.environ)
+        except OSError as exc:
+            raise errors.from_os_error(exc, f"becoming {user.pw_name}:") from None
+    return context, session_id
+
+
+def read_config() -> Config:
+    """The configuration of this call. Raises: BadConfig."""
+    path = os.environ.get("HIVE_CONFIG") or DEFAULT_FILE
+    try:
+        with open(path, encoding="utf-8") as file:
+            text: str | None = file.read()
+    except FileNotFoundError:
+        if os.environ.get("HIVE_CONFIG"):
+            raise BadConfig(f"{path}: no such file", "HIVE_CONFIG names it") from None
+        text = None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadConfig(f"{path}: cannot be read: {exc}") from None
+    return resolve_config(os.environ, text, path, acting_home(os.environ), os.path.isdir)
+
+
+def say(text: str) -> None:
+    """One line to stderr: everything that is not the answer."""
+    print(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    say(f"hive-session: warning: {text}")
+
+
+def answer(data: bytes) -> None:
+    """The answer, to stdout, as the bytes it is."""
+    sys.stdout.flush()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def complete_id(incomplete: str) -> list[tuple[str, str]]:
+    """Shell completion of session ids, each with its status and the start of its task."""
+    try:
+        rows = open_context().store.rows()
+    except (errors.HiveError, OSError):
+        return []
+    return [(each, f"{row['status']}: {row['task'][:40]}") for each, row in rows.items() if each.startswith(incomplete)]
+
+
+def help_text(summary: str, examples: Iterable[str], codes: Iterable[int | tuple[int, str]] = (0, 1, 2)) -> Help:
+    """The help of a command: two examples first, then what it does, then its exit codes; its first sentence for lists."""
+    shown = "\n".join(f"  {example}" for example in examples)
+    listed = "\n".join(f"  {code:<4}{text}" for code, text in map(_code, codes))
+    text = f"\b\nExamples:\n{shown}\n\n{summary}\n\n\b\nExit codes:\n{listed}"
+    return {"help": text, "short_help": re.split(r"[.;:]", summary)[0] + "."}
+
+
+def _code(code: int | tuple[int, str]) -> tuple[int, str]:
+    return code if isinstance(code, tuple) else (code, CODES[code])

@@ -1,0 +1,7 @@
+"""cleanup, vacuum, reconcile, reindex, doctor."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""

@@ -1,0 +1,107 @@
+"""The life of a session as tables: statuses, allowed transitions, and how the end of a run is judged."""
+
+from dataclasses import dataclass
+
+from hive_session.ondisk.records import SessionRecord
+
+# Whoever asks, a status changes along these arrows only; the same status again is a no-op.
+TRANSITIONS: dict[str, tuple[str, ...]] = {
+    "created": ("starting", "failed"),
+    "starting": ("running", "failed"),
+    "running": ("completed", "failed"),
+    "completed": (),
+    "failed": (),
+}
+RESUMABLE = ("completed", "failed")  # `resume` alone leads from here back to starting, as attempt + 1
+
+# What `start`, `run` and `wait` exit with when a session failed although its agent returned 0 or nothing.
+FALLBACK_CODES = {
+    "timeout": 124,
+    "cancelled": 143,
+    "interrupted": 143,
+    "lost": 1,
+    "spawn_error": 1,
+    "exit": 1,
+    "signal": 1,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended: `exit_code` as a shell reports it (128 + n for signal n), `signal` where it was one."""
+
+    exit_code: int
+    signal: int | None = None
+    attempt: int = 0
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The judged end of a run: what session.json will say."""
+
+    status: str
+    reason: str
+    exit_code: int | None = None
+    signal: int | None = None
+    detail: str | None = None
+
+
+def may_change(status: str, target: str) -> bool:
+    """True when the table allows `status` to become `target` (staying the same is always allowed)."""
+    return target == status or target in TRANSITIONS.get(status, ())
+
+
+def judge_end(
+    *,
+    agent: Exit | None,
+    claude: Exit | None,
+    requested: str | None,
+    needs_claude: bool,
+    is_error: bool,
+    spawn_error: str | None = None,
+    lost_reason: str = "lost",
+) -> Outcome:
+    """What a run that is over came to.
+
+    `agent` is the process the runner started, `claude` the Claude Code beneath it as the tap's witness saw it, `requested`
+    why the runner itself ended it (timeout, cancelled, interrupted). Claude's own exit wins: claude-flow returns 1 for any
+    failure of it and 0 when it is missing (facts/claude-flow.md section 2).
+    """
+    if spawn_error is not None:
+        return Outcome(
+            status="failed", reason="spawn_error", exit_code=agent.exit_code if agent else None, detail=spawn_error
+        )
+    end = claude or agent
+    if end is None:
+        return Outcome(status="failed", reason=requested or lost_reason)
+    if requested is not None:
+        return Outcome(status="failed", reason=requested, exit_code=end.exit_code, signal=end.signal)
+    if end.signal is not None:
+        return Outcome(status="failed", reason="signal", exit_code=end.exit_code, signal=end.signal)
+    if end.exit_code != 0:
+        return Outcome(status="failed", reason="exit", exit_code=end.exit_code)
+    if needs_claude and claude is None:
+        missing = "the agent ended without ever starting Claude Code"
+        return Outcome(status="failed", reason="spawn_error", exit_code=0, detail=missing)
+    if is_error:
+        return Outcome(status="failed", reason="exit", exit_code=0, detail="the agent reported an error as its result")
+    return Outcome(status="completed", reason="exit", exit_code=0)
+
+
+def outcome_code(record: SessionRecord) -> int:
+    """The exit code of `start`, `run` and `wait` for an ended session: the agent's own; never 0 for a failed one."""
+    if record.status == "completed":
+        return 0
+    return record.exit_code or FALLBACK_CODES.get(record.reason or "", 1)
+
+
+def describe_end(record: SessionRecord) -> str:
+    """The end in the words of the terminal and the page, such as `failed: exit 7` (LOOK: one language everywhere)."""
+    if record.status != "failed":
+        return {"completed": "done", "created": "waiting"}.get(record.status, record.status)
+    if record.reason == "exit" and record.exit_code:
+        return f"failed: exit {record.exit_code}"
+    if record.reason == "signal" and record.signal:
+        return f"failed: signal {record.signal}"
+    return f"failed: {(record.reason or 'unknown').replace('_', ' ')}"

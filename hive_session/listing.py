@@ -1,0 +1,143 @@
+"""What `ls` shows: sessions filtered, with their figures, as plain objects or as a table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hive_session.conclude import fold_telemetry
+from hive_session.errors import BadFile, NoSession, UsageError
+from hive_session.lifecycle import describe_end
+from hive_session.ondisk.index import Row
+from hive_session.ondisk.records import SessionRecord, parse_time
+from hive_session.store import Store
+from hive_session.words import DAY_S, count, duration, money, one_line
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
+COLUMNS = ("ID", "STATUS", "AGE", "AGENTS", "TOKENS", "COST", "TASK")
+RIGHT = {"AGENTS", "TOKENS", "COST"}
+COLORS = {"starting": "33", "running": "34", "done": "32", "waiting": "90"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which sessions are wanted; empty parts let all through. Ages in seconds since creation."""
+
+    statuses: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    newer_s: float | None = None
+    older_s: float | None = None
+
+
+def parse_age(text: str | None, option: str) -> float | None:
+    """Seconds of `30m`, `24h`, `7d`; None for None. Raises: UsageError."""
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    try:
+        age = float(number) * UNITS_S[unit]
+    except (ValueError, KeyError):
+        raise UsageError(f"{option} {text!r} is not an age", "write for example 30m, 24h or 7d") from None
+    if not 0 <= age < 1e12:
+        raise UsageError(f"{option} {text!r} is not an age from 0")
+    return age
+
+
+def list_sessions(store: Store, wanted: Filter) -> list[dict[str, Any]]:
+    """One plain object a session, newest first: id, words and figures, and for the unreadable what is known of them."""
+    found = []
+    for session_id, row in store.rows().items():
+        if _row_fits(row, wanted, store.now()):
+            shown = _describe(store, session_id, row)
+            if all(shown["labels"].get(key) == value for key, value in wanted.labels.items()):
+                found.append(shown)
+    return sorted(found, key=lambda each: str(each["created"]), reverse=True)
+
+
+def _row_fits(row: Row, wanted: Filter, now: float) -> bool:
+    age = now - (parse_time(row["created"]) or now)
+    return (
+        (not wanted.statuses or row["status"] in wanted.statuses)
+        and (wanted.newer_s is None or age <= wanted.newer_s)
+        and (wanted.older_s is None or age > wanted.older_s)
+    )
+
+
+def _describe(store: Store, session_id: str, row: Row) -> dict[str, Any]:
+    try:
+        record = store.read(session_id)
+    except (BadFile, NoSession):
+        return {"session_id": session_id, **row, "state": row["status"], "labels": {}}
+    usage = _usage(store, record)
+    return {
+        "session_id": session_id,
+        "status": record.status,
+        "state": describe_end(record),
+        "reason": record.reason,
+        "exit_code": record.exit_code,
+        "created": record.created,
+        "started": record.started,
+        "ended": record.ended,
+        "age_seconds": int(store.now() - (parse_time(record.created) or store.now())),
+        "attempt": record.attempt,
+        "agent": record.agent,
+        "priority": record.priority,
+        "labels": record.labels,
+        **usage,
+        "task": record.task,
+        "output_dir": record.output_dir,
+    }
+
+
+def _usage(store: Store, record: SessionRecord) -> dict[str, Any]:
+    """Figures of an ended session from its record, of a live one from its telemetry."""
+    if record.usage is not None and record.terminal:
+        return {
+            "agents": record.usage.agents,
+            "tokens": record.usage.tokens,
+            "cost_usd": record.usage.cost_usd,
+        }
+    if record.status == "created":
+        return {"agents": 0, "tokens": 0, "cost_usd": None}
+    hive = fold_telemetry(store.paths(record.session_id))
+    return {"agents": len(hive.agents), "tokens": hive.tokens, "cost_usd": hive.cost_usd}
+
+
+def format_table(sessions: list[dict[str, Any]], width: int, *, color: bool) -> str:
+    """The table, every line at most `width` columns: what does not fit is cut from the task."""
+    rows = [dict(zip(COLUMNS, _cells(each), strict=True)) for each in sessions]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows), 0) for name in COLUMNS[:-1]}
+    room = max(8, width - sum(widths.values()) - 2 * len(widths))
+    lines = [_table_line(dict(zip(COLUMNS, COLUMNS, strict=True)), widths, room, "")]
+    lines += [_table_line(row, widths, room, _color(row["STATUS"]) if color else "") for row in rows]
+    return "\n".join(lines)
+
+
+def _cells(each: dict[str, Any]) -> tuple[str, ...]:
+    known = "agents" in each
+    return (
+        each["session_id"][:8],
+        each["state"],
+        _age(each),
+        str(each["agents"]) if known else "-",
+        count(each["tokens"]) if known else "-",
+        money(each["cost_usd"]) if known else "-",
+        each["task"],
+    )
+
+
+def _age(each: dict[str, Any]) -> str:
+    """Relative below a day, the date above."""
+    seconds = each.get("age_seconds", 0)
+    return duration(seconds) if seconds < DAY_S else str(each["created"])[:10]
+
+
+def _table_line(row: dict[str, str], widths: dict[str, int], room: int, color: str) -> str:
+    cells = []
+    for name, wide in widths.items():
+        cell = row[name].rjust(wide) if name in RIGHT else row[name].ljust(wide)
+        cells.append(f"\x1b[{color}m{cell}\x1b[0m" if color and name == "STATUS" else cell)
+    return "  ".join([*cells, one_line(row["TASK"], room)]).rstrip()
+
+
+def _color(state: str) -> str:
+    return "31" if state.startswith("failed") else COLORS.get(state, "")

@@ -1,0 +1,57 @@
+"""Following files that others append to: whole lines from a byte offset on, and a wait that inotify ends at once."""
+
+import os
+import select
+from collections.abc import Iterable
+
+SWEEP_S = 1.0  # where inotify tells nothing (some container and network filesystems), look this often all the same
+
+
+class Lines:
+    """The whole lines of one file from a byte offset on; `offset` is always where the next line begins."""
+
+    def __init__(self, path: str, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+
+    def read(self, limit: int = 1 << 20) -> list[bytes]:
+        """The lines that are whole by now, each with its line end; at most about `limit` bytes. A missing file has none."""
+        try:
+            with open(self.path, "rb") as file:
+                chunk = os.pread(file.fileno(), limit, self.offset)
+                whole = chunk.rfind(b"\n") + 1
+                if not whole and len(chunk) == limit:  # one line longer than the limit: take it whole
+                    file.seek(self.offset)
+                    chunk = file.readline()
+                    whole = len(chunk) if chunk.endswith(b"\n") else 0
+        except FileNotFoundError:
+            return []
+        self.offset += whole
+        # Not splitlines(): a carriage return is part of its line.
+        return [line + b"\n" for line in chunk[:whole].split(b"\n")[:-1]]
+
+
+class Changes:
+    """Waits until something changes in a few directories. One inotify instance; close it after use."""
+
+    def __init__(self, directories: Iterable[str]) -> None:
+        from inotify_simple import INotify, flags
+
+        self._inotify = INotify()
+        mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE
+        for directory in directories:
+            self._inotify.add_watch(directory, mask)
+
+    def wait(self, also: Iterable[int] = (), timeout_s: float = SWEEP_S) -> list[int]:
+        """Return at the first change, when one of the descriptors `also` is readable, or after `timeout_s`.
+
+        Gives those of `also` that are readable.
+        """
+        others = list(also)
+        readable, _, _ = select.select([self._inotify.fileno(), *others], [], [], timeout_s)
+        if self._inotify.fileno() in readable:
+            self._inotify.read(timeout=0)
+        return [fd for fd in others if fd in readable]
+
+    def close(self) -> None:
+        self._inotify.close()

@@ -1,0 +1,51 @@
+"""The console script: answers the reads that programs poll before anything costly is imported, and leaves the rest to the CLI.
+
+`status UUID` is answered here when the answer is plain: a record in our own form whose status its run.lock confirms. In doubt
+(another form, a stale run, an unknown id, any flag) the CLI answers. A test holds both answers equal, byte for byte.
+"""
+
+import os
+import sys
+
+from hive_session.home import acting_home
+from hive_session.ondisk.layout import is_session_id, resolve_layout
+
+_OPENING = b'{\n  "status": "'
+
+
+def main() -> int:
+    """Entry point of `hive-session`; returns its exit code."""
+    argv = sys.argv[1:]
+    if len(argv) == 2 and argv[0] == "status" and is_session_id(argv[1]):
+        word = read_status(argv[1])
+        if word is not None:
+            os.write(1, word.encode() + b"\n")
+            return 0
+    from hive_session.cli.app import main as cli
+
+    return cli()
+
+
+def read_status(session_id: str) -> str | None:
+    """The status of a session where it is beyond doubt; None where somebody has to look closer."""
+    layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
+    paths = layout.session(session_id)
+    try:
+        with open(paths.record, "rb", buffering=0) as file:
+            head = file.read(64)
+    except OSError:
+        return None
+    if not head.startswith(_OPENING):
+        return None
+    word = head[len(_OPENING) : head.find(b'"', len(_OPENING))].decode("ascii", "replace")
+    if word in ("completed", "failed", "created"):
+        return word
+    if word in ("starting", "running"):
+        from hive_session.ondisk.liveness import run_is_alive
+
+        return word if run_is_alive(paths.run_lock) else None
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""What /proc tells of a process tree: who is in it, what it uses, and how to end it. Stdlib only, few imports."""
+
+import os
+import signal
+
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def read_proc(path: str) -> bytes:
+    """Up to 64 KiB of a /proc file; empty when the process is gone or not ours to read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def start_ticks(pid: int) -> int | None:
+    """When `pid` started, in clock ticks since boot: with the pid it names one process for ever. None: no such process."""
+    fields = _stat_fields(pid)
+    return int(fields[19]) if fields else None
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on (state first); the name before them may hold anything."""
+    raw = read_proc(f"/proc/{pid}/stat")
+    return raw[raw.rfind(b")") + 2 :].split()
+
+
+def children(pid: int) -> list[int]:
+    """The pids of the direct children of all threads of `pid`."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    found: list[int] = []
+    for thread in threads:
+        found.extend(map(int, read_proc(f"/proc/{pid}/task/{thread}/children").split()))
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """The pids of all processes below `pid`, parents before children."""
+    found = children(pid)
+    for each in found:  # grows while it is walked
+        found.extend(children(each))
+    return found
+
+
+def marked(session_id: str) -> list[int]:
+    """The pids of all processes whose environment names this session, wherever in the tree they hang now."""
+    mark = b"\0HIVE_SESSION_ID=" + session_id.encode() + b"\0"
+    own = os.getpid()
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if pid != own and mark in b"\0" + _environ(pid) + b"\0" and not is_zombie(pid)]
+
+
+def session_of(pid: int) -> str | None:
+    """The session that the environment of `pid` names; None when it names none or is not ours to read."""
+    _, mark, rest = (b"\0" + _environ(pid)).partition(b"\0HIVE_SESSION_ID=")
+    return os.fsdecode(rest.partition(b"\0")[0]) if mark else None
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def is_zombie(pid: int) -> bool:
+    """True when `pid` has ended and waits for its parent to notice."""
+    return _stat_fields(pid)[:1] == [b"Z"]
+
+
+def send(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to each of `pids` that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+class Sampler:
+    """Adds up what a tree uses over its life, though its processes come and go."""
+
+    __slots__ = (
+        "_gone_read",
+        "_gone_write",
+        "_io",
+        "cpu_ms",
+        "processes",
+        "read_bytes",
+        "rss_bytes",
+        "write_bytes",
+    )
+
+    def __init__(self) -> None:
+        self.cpu_ms = self.rss_bytes = self.read_bytes = self.write_bytes = self.processes = 0
+        self._io: dict[int, tuple[int, int]] = {}
+        self._gone_read = self._gone_write = 0
+
+    def take(self, pids: list[int], reaped_cpu_ms: int) -> None:
+        """Sample the processes `pids`; `reaped_cpu_ms` is what ended processes used that only the caller knows of."""
+        ticks = pages = 0
+        alive: dict[int, tuple[int, int]] = {}
+        for pid in pids:
+            fields = _stat_fields(pid)
+            if not fields:
+                continue
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children it waited for
+            pages += int(fields[21])
+            alive[pid] = _read_io(pid) or self._io.get(pid, (0, 0))
+        for pid, (read, write) in self._io.items():
+            if pid not in alive:
+                self._gone_read += read
+                self._gone_write += write
+        self._io = alive
+        self.cpu_ms = max(self.cpu_ms, reaped_cpu_ms + ticks * 1000 // CLOCK_TICKS_PER_S)
+        self.rss_bytes = pages * PAGE_BYTES
+        self.processes = len(alive)
+        self.read_bytes = self._gone_read + sum(read for read, _ in alive.values())
+        self.write_bytes = self._gone_write + sum(write for _, write in alive.values())
+
+    def differs(self, other: tuple[int, int, int, int, int]) -> bool:
+        """True when a figure moved enough since `other` (an earlier `values()`) to be worth a line."""
+        cpu, rss, read, write, processes = other
+        return (
+            self.cpu_ms - cpu >= 10
+            or abs(self.rss_bytes - rss) >= max(1 << 20, rss >> 5)
+            or (self.read_bytes, self.write_bytes, self.processes) != (read, write, processes)
+        )
+
+    def values(self) -> tuple[int, int, int, int, int]:
+        """(cpu_ms, rss_bytes, read_bytes, write_bytes, processes)"""
+        return (self.cpu_ms, self.rss_bytes, self.read_bytes, self.write_bytes, self.processes)
+
+
+def _read_io(pid: int) -> tuple[int, int] | None:
+    fields = read_proc(f"/proc/{pid}/io").split()
+    return (int(fields[9]), int(fields[11])) if len(fields) >= 12 else None

@@ -1,0 +1,254 @@
+"""The registry: reads and changes session records and the index, one lock for each; the only writer of both."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from hive_session import lifecycle
+from hive_session.conclude import conclude, stop_was_asked
+from hive_session.durable import append_line, locked, read_file, replace_file
+from hive_session.errors import BadFile, NoSession, NotPermitted, Refused
+from hive_session.ondisk.events import encode_event
+from hive_session.ondisk.index import Row, decode_index, encode_index, row_of, splice_row
+from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
+from hive_session.ondisk.liveness import run_is_alive
+from hive_session.ondisk.records import (
+    BadRecord,
+    SessionRecord,
+    decode_session,
+    encode_session,
+    format_time,
+)
+
+UNREADABLE = "unreadable"  # the status of a row whose session.json cannot be read
+
+
+class Store:
+    """All sessions of one workspace. `now` gives the time as epoch seconds."""
+
+    def __init__(self, layout: Layout, now: Callable[[], float]) -> None:
+        self.layout = layout
+        self.now = now
+
+    # -- one session ---------------------------------------------------------------------------------------------------
+
+    def paths(self, session_id: str) -> SessionPaths:
+        return self.layout.session(session_id)
+
+    def read(self, session_id: str) -> SessionRecord:
+        """The record as it is on disk. Raises: NoSession; BadFile when it is torn or of a newer version."""
+        paths = self.paths(session_id)
+        try:
+            return decode_session(read_file(paths.record), paths.record)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoSession(f"no session {session_id}", "`hive-session ls` shows those there are") from None
+        except BadRecord as exc:
+            raise BadFile(str(exc), "the other sessions are not affected; `hive-session doctor` says more") from None
+
+    def settled(self, session_id: str) -> SessionRecord:
+        """The record with the truth about its liveness: a run that is over is judged now, and written down if possible."""
+        record = self.read(session_id)
+        if not self._is_stale(record):
+            return record
+        try:
+            return self.change(session_id, self._settle)
+        except (NotPermitted, PermissionError, OSError):
+            return self._settle(record)  # a reader that may not write still gets the truth
+
+    def _is_stale(self, record: SessionRecord) -> bool:
+        if record.status not in ("starting", "running") or record.external:
+            return False
+        return not run_is_alive(self.paths(record.session_id).run_lock)
+
+    def _settle(self, record: SessionRecord) -> SessionRecord:
+        if not self._is_stale(record):
+            return record
+        paths = self.paths(record.session_id)
+        requested = "cancelled" if stop_was_asked(paths) else None
+        return conclude(paths, record, now=self.now(), requested=requested)
+
+    def change(self, session_id: str, edit: Callable[[SessionRecord], SessionRecord]) -> SessionRecord:
+        """Replace the record by `edit(record)` under the session's lock; then its row; then tell telemetry.
+
+        session.json first, the row second: what a crash leaves between, readers repair from session.json.
+        """
+        paths = self.paths(session_id)
+        if not os.path.isdir(paths.dir):
+            raise NoSession(f"no session {session_id}", "`hive-session ls` shows those there are")
+        with locked(paths.lock):
+            record = self.read(session_id)
+            edited = edit(record)
+            if edited == record:
+                return record
+            edited = replace(edited, updated=format_time(self.now()))
+            replace_file(paths.record, encode_session(edited))
+            self._put_row(session_id, row_of(edited))
+            if (edited.status, edited.attempt) != (record.status, record.attempt):
+                append_line(paths.telemetry, encode_event(self.transition_event(edited)))
+        return edited
+
+    def transition_event(self, record: SessionRecord) -> dict[str, object]:
+        """The `session` event for the state that `record` has just reached."""
+        event: dict[str, object] = {
+            "ts": int(self.now() * 1000),
+            "type": "session",
+            "status": record.status,
+            "attempt": max(record.attempt, 1),
+            "agent": record.agent,
+        }
+        if record.terminal:
+            event.update(reason=record.reason, exit_code=record.exit_code, signal=record.signal)
+        return event
+
+    def set_status(self, session_id: str, status: str) -> SessionRecord:
+        """Change a status from outside (`update-status`). Raises: Refused where the table forbids it."""
+
+        def edit(record: SessionRecord) -> SessionRecord:
+            if status == record.status:
+                return record
+            if not lifecycle.may_change(record.status, status):
+                allowed = ", ".join(lifecycle.TRANSITIONS.get(record.status, ())) or "nothing: it has ended"
+                raise Refused(
+                    f"{session_id} is {record.status} and cannot become {status}", f"it can become: {allowed}"
+                )
+            if not record.external and run_is_alive(self.paths(session_id).run_lock):
+                raise Refused(
+                    f"{session_id} has a live run, which writes its own status",
+                    f"hive-session stop {session_id}",
+                )
+            return self._driven_from_outside(record, status)
+
+        return self.change(session_id, edit)
+
+    def _driven_from_outside(self, record: SessionRecord, status: str) -> SessionRecord:
+        moment = format_time(self.now(), millis=True)
+        changed = replace(record, status=status, external=True, attempt=max(record.attempt, 1))
+        if status == "starting":
+            return replace(changed, started=moment)
+        if status in ("completed", "failed"):
+            return replace(changed, ended=moment, reason="exit")
+        return changed
+
+    # -- all sessions --------------------------------------------------------------------------------------------------
+
+    def session_ids(self) -> list[str]:
+        """The ids of all session directories, sorted."""
+        try:
+            return sorted(name for name in os.listdir(self.layout.sessions) if is_session_id(name))
+        except FileNotFoundError:
+            return []
+
+    def find(self, text: str) -> str:
+        """The one session id that `text` is or begins. Raises: NoSession; Refused when several begin so."""
+        text = text.lower()
+        if is_session_id(text):
+            return text
+        matches = [each for each in self.session_ids() if each.startswith(text)] if text else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise Refused(f"{len(matches)} sessions begin with {text}", "give more of the id: " + " ".join(matches[:4]))
+        raise NoSession(f"no session {text!r}", "`hive-session ls` shows those there are")
+
+    def index(self) -> bytes:
+        """The bytes of index.json, true at this moment: rows that lie about liveness or about which sessions exist are repaired."""
+        raw = self._read_index()
+        rows = None if raw is None else self._decode_rows(raw)
+        if raw is None or rows is None:
+            return self.rebuild_index()
+        ids = self.session_ids()
+        if len(ids) != len(rows) or any(each not in rows for each in ids):
+            return self.rebuild_index(known=rows)
+        stale = [each for each, row in rows.items() if self._may_lie(each, row)]
+        for session_id in stale:
+            row = self._true_row(session_id, rows[session_id])
+            if row != rows[session_id]:
+                raw = self._repaired(raw, session_id, row)
+        return raw
+
+    def _may_lie(self, session_id: str, row: Row) -> bool:
+        if row["status"] == "created":
+            return os.path.exists(self.paths(session_id).run_lock)
+        return row["status"] not in ("completed", "failed", UNREADABLE)
+
+    def _true_row(self, session_id: str, row: Row) -> Row:
+        try:
+            return row_of(self.settled(session_id))
+        except (BadFile, NoSession):
+            return {**row, "status": UNREADABLE}
+
+    def _repaired(self, raw: bytes, session_id: str, row: Row) -> bytes:
+        try:
+            self._put_row(session_id, row)
+            return self._read_index() or raw
+        except OSError:  # may not write, or the disk is full: the answer is true all the same
+            return splice_row(raw, session_id, row) or raw
+
+    def rows(self) -> dict[str, Row]:
+        """All rows of the index, repaired."""
+        return decode_index(self.index(), self.layout.index)[1]
+
+    def rebuild_index(self, known: Mapping[str, Row] | None = None) -> bytes:
+        """Write index.json anew from the session files (about 10 ms a thousand); `known` rows are taken as they are."""
+        try:
+            with locked(self.layout.index_lock):
+                raw = self._collect(known or {})
+                replace_file(self.layout.index, raw, durable=False)
+        except PermissionError:
+            raw = self._collect(known or {})
+        return raw
+
+    def _collect(self, known: Mapping[str, Row]) -> bytes:
+        rows = {each: known.get(each) or self._scan_row(each) for each in self.session_ids()}
+        ordered = dict(sorted(rows.items(), key=lambda item: item[1]["created"]))
+        created = min((row["created"] for row in ordered.values()), default=format_time(self.now()))
+        return encode_index(created, ordered)
+
+    def _scan_row(self, session_id: str) -> Row:
+        try:
+            return row_of(self.read(session_id))
+        except (BadFile, NoSession):
+            since = format_time(os.stat(self.paths(session_id).dir).st_mtime)
+            directory = self.paths(session_id).dir
+            return {"task": "", "status": UNREADABLE, "created": since, "updated": since, "dir": directory}
+
+    def _read_index(self) -> bytes | None:
+        try:
+            return read_file(self.layout.index)
+        except FileNotFoundError:
+            return None
+
+    def _decode_rows(self, raw: bytes) -> dict[str, Row] | None:
+        try:
+            return decode_index(raw, self.layout.index)[1]
+        except BadRecord:
+            return None
+
+    def _put_row(self, session_id: str, row: Row | None) -> None:
+        """Splice one row in (or, None, out) under the index lock; an index in another form is parsed, a bad one rebuilt."""
+        with locked(self.layout.index_lock):
+            raw = self._read_index()
+            spliced = splice_row(raw, session_id, row) if raw is not None else None
+            if spliced is None:
+                spliced = self._reformed(raw, session_id, row)
+            if spliced != raw:
+                replace_file(self.layout.index, spliced, durable=False)
+
+    def _reformed(self, raw: bytes | None, session_id: str, row: Row | None) -> bytes:
+        try:
+            created, rows = decode_index(raw or b"", self.layout.index)
+        except BadRecord:
+            return self._collect({} if row is None else {session_id: row})
+        if row is None:
+            rows.pop(session_id, None)
+        else:
+            rows[session_id] = row
+        return encode_index(created or format_time(self.now()), rows)
+
+    def add_row(self, record: SessionRecord) -> None:
+        """Show a session that was just created. Raises: OSError."""
+        self._put_row(record.session_id, row_of(record))
+
+    def drop_row(self, session_id: str) -> None:
+        """Show a session no more. Raises: OSError."""
+        self._put_row(session_id, None)

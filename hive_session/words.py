@@ -1,0 +1,63 @@
+"""How figures read to people, on the terminal and in logs (one language everywhere: the same words as the page). Pure."""
+
+DAY_S = 86_400
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 m 12 s`, `2 h 5 m`, `3 d 4 h`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    if whole < DAY_S:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // DAY_S} d {whole % DAY_S // 3600} h"
+
+
+def count(number: float) -> str:
+    """`950`, `12.4 k`, `3.1 M`."""
+    if number < 1000:
+        return f"{number:.0f}"
+    return f"{number / 1000:.1f} k" if number < 999_950 else f"{number / 1e6:.1f} M"
+
+
+def money(usd: float | None) -> str:
+    """`$0.042`, `$0.21`, `$12.70`; a dash where it is not known."""
+    if usd is None:
+        return "-"
+    text = f"${usd:.3f}" if usd < 0.1 else f"${usd:.2f}"
+    return text[:-1] if usd < 0.1 and text.endswith("0") else text
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 agent`, `14 agents`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters, control characters made visible, an ellipsis where it was cut."""
+    clean = "".join(c if c.isprintable() else " " for c in text.strip())
+    return clean if len(clean) <= width else clean[: max(0, width - 1)].rstrip() + "…"
+
+
+def progress_line(
+    session_id: str,
+    word: str,
+    *,
+    seconds: float,
+    agents: int,
+    tokens: int,
+    cost_usd: float | None,
+    headline: str,
+) -> str:
+    """The line that says all about one session: `550e8400  running  3 m 12 s  14 agents  12.4 k tok  $0.21  queen: planning`."""
+    parts = (
+        f"{session_id[:8]}  {word:<9}",
+        f"{duration(seconds):>9}",
+        f"{plural(agents, 'agent'):>9}",
+        f"{count(tokens):>7} tok",
+        f"{money(cost_usd):>7}",
+        headline,
+    )
+    return "  ".join(parts).rstrip()

@@ -1,0 +1,82 @@
+"""Every test runs with a home and a workspace of its own, and without the caller's settings."""
+
+import os
+import shutil
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.npm import PRODUCT_PREFIX, TEST_PREFIX, missing_programs
+
+pytest_plugins = ("tests.leftout",)
+
+# A slow machine is no failure of the code. In CI, Hypothesis has a profile of its own that says so too.
+_given = settings.get_profile(settings.get_current_profile_name())
+settings.register_profile("unhurried", _given, deadline=None)
+settings.load_profile("unhurried")
+
+FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
+PASSABLE = 0o755  # pytest makes its directories 0700, which no other user gets through
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a directory of its own: the one that runs share is closed whenever another begins.
+
+    It goes when the run ends; `--basetemp DIR` keeps it.
+    """
+    if config.option.basetemp is None:
+        parent = Path(tempfile.mkdtemp(prefix="hive-tests-"))
+        parent.chmod(PASSABLE)
+        config.option.basetemp = str(parent / "tmp")
+        config.add_cleanup(lambda: shutil.rmtree(parent, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out, with the reason, what this machine or user cannot run."""
+    reasons = {"npm": _npm_lacks(), "root": None if os.geteuid() == 0 else "needs to be run by root"}
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _npm_lacks() -> str | None:
+    """Why the tests marked `npm` cannot run, in the words of bin/setup where it tried; None when they can."""
+    if not missing_programs():
+        return None
+    notes = [prefix.with_name(f"{prefix.name}.left-out") for prefix in (PRODUCT_PREFIX, TEST_PREFIX)]
+    said = [note.read_text(encoding="utf-8").strip() for note in notes if note.exists()]
+    return "; ".join(said or missing_programs())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passable_base(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    base.chmod(PASSABLE)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base.parent.chmod(PASSABLE)
+
+
+@pytest.fixture(autouse=True)
+def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(PASSABLE)
+    for name in os.environ:
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    for variable, place in {"HOME": "home", "HIVE_WORKSPACE": "workspace"}.items():
+        (tmp_path / place).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / place))
+    monkeypatch.setenv("HIVE_OUTPUT_ROOT", str(tmp_path / "outputs"))
+    monkeypatch.setenv("HIVE_LOG_DIR", str(tmp_path / "logs"))
+    monkeypatch.setenv("HIVE_CONFIG", str(tmp_path / "hive.toml"))
+    (tmp_path / "hive.toml").touch()
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Path:
+    """The directory of the installed console scripts: hive-session, hive-tap and the others."""
+    return Path(sysconfig.get_path("scripts"))
