@@ -55,10 +55,15 @@ def descendants(pid: int) -> list[int]:
 
 def marked(session_id: str) -> list[int]:
     """The pids of all processes whose environment names this session, wherever in the tree they hang now."""
-    mark = b"\0HIVE_SESSION_ID=" + session_id.encode() + b"\0"
+    return [pid for pid, found in sessions_by_pid().items() if found == session_id]
+
+
+def sessions_by_pid() -> dict[int, str]:
+    """The session that each process on the machine says it belongs to; zombies and this process left out."""
     own = os.getpid()
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if pid != own and mark in b"\0" + _environ(pid) + b"\0" and not is_zombie(pid)]
+    found = {pid: session_of(pid) for pid in pids if pid != own}
+    return {pid: session for pid, session in found.items() if session is not None and not is_zombie(pid)}
 
 
 def session_of(pid: int) -> str | None:
@@ -78,6 +83,12 @@ def _environ(pid: int) -> bytes:
 def is_zombie(pid: int) -> bool:
     """True when `pid` has ended and waits for its parent to notice."""
     return _stat_fields(pid)[:1] == [b"Z"]
+
+
+def parent_of(pid: int) -> int | None:
+    """The pid of its parent; None when the process is gone."""
+    fields = _stat_fields(pid)
+    return int(fields[1]) if fields else None
 
 
 def send(pids: list[int], number: signal.Signals) -> None:

@@ -198,6 +198,22 @@ class Store:
             raw = self._collect(known or {})
         return raw
 
+    def compare_index(self) -> str:
+        """How the index as it is on disk differs from the session files, in a few words; empty where it does not."""
+        raw = self._read_index()
+        rows = self._decode_rows(raw) if raw is not None else None
+        if rows is None:
+            return "it is missing" if raw is None else "it is not valid"
+        ids = set(self.session_ids())
+        missing, extra = len(ids - rows.keys()), len(rows.keys() - ids)
+        wrong = sum(1 for each in ids & rows.keys() if self._scan_row(each)["status"] != rows[each]["status"])
+        parts = (
+            (missing, "sessions have no row"),
+            (extra, "rows have no session"),
+            (wrong, "rows have another status"),
+        )
+        return ", ".join(f"{number} {words}" for number, words in parts if number)
+
     def _collect(self, known: Mapping[str, Row]) -> bytes:
         rows = {each: known.get(each) or self._scan_row(each) for each in self.session_ids()}
         ordered = dict(sorted(rows.items(), key=lambda item: item[1]["created"]))

@@ -242,7 +242,7 @@ def test_a_python_that_is_too_old_is_named_with_what_to_do(machine: Machine) -> 
     python = machine.programs / "python3"
     assert said.splitlines() == [
         f"bin/setup: Python 3.11 or newer is needed; {python} is Python 3.9.2 ({python})",
-        "  name one: HIVE_PYTHON=/path/to/python3 bin/setup",
+        "  name one: HIVE_PYTHON=/path/to/python3",
     ]
     assert not (machine.checkout / ".venv/bin").exists()
 
@@ -326,7 +326,7 @@ def test_npm_that_appears_later_is_used_at_once(machine: Machine) -> None:
     ("trouble", "reason"),
     [
         ({"FAKE_NODE": "18"}, "Node.js is older than 20; install a newer one, then bin/setup --npm"),
-        ({"FAKE_NPM_VIEW": "1"}, "the npm registry does not answer; to try again: bin/setup --npm"),
+        ({"FAKE_NPM_VIEW": "1"}, "the npm registry is out of reach or lacks it; to try again: bin/setup --npm"),
         ({"FAKE_NPM_INSTALL": "1"}, "npm could not install it"),
     ],
 )

@@ -232,10 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     with MessagesApi(options.scenario, port=options.port) as api:
         sys.stdout.write(f"{api.base_url}\n")
         sys.stdout.flush()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            return 0
     return 0
 
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.npm import missing_programs
-from tests.standin.capture import CAPTURES, FIXTURES, capture
+from tests.standin.capture import CAPTURES, FIXTURES, Capture, capture
 from tests.standin.messages_api import MessagesApi
 from tests.standin.scenarios import SCENARIOS, Json, scenario_named, slow
 
@@ -374,10 +372,9 @@ def _kinds(stream: bytes) -> set[tuple[str, str | None, bool]]:
 
 @pytest.mark.npm
 @pytest.mark.parametrize("plan", [plan for plan in CAPTURES if plan.kill_after is None], ids=lambda plan: plan.name)
-def test_the_real_claude_code_still_writes_the_kinds_of_lines_captured(plan: Any) -> None:
-    assert missing_programs() == []
-    # Not tmp_path: pytest closes that to the plain user whom root becomes for Claude Code.
-    with tempfile.TemporaryDirectory(prefix="standin-") as session:
-        stream, exit_code = capture(plan, Path(session))
+def test_the_real_claude_code_still_writes_the_kinds_of_lines_captured(plan: Capture, tmp_path: Path) -> None:
+    session = tmp_path / "session"
+    session.mkdir()
+    stream, exit_code = capture(plan, session)
     assert exit_code == (1 if plan.name in ("bad_key", "not_logged_in") else 0)
     assert _kinds(stream) == _kinds((FIXTURES / f"{plan.name}.jsonl").read_bytes())

@@ -1,0 +1,89 @@
+"""What a start of the machine or container must put right: runs that did not survive, strays, and halves of things."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from hive_session import proctree
+from hive_session.cleanup import empty_trash
+from hive_session.errors import HiveError
+from hive_session.lifecycle import describe_end
+from hive_session.ondisk.layout import Layout, is_session_id
+from hive_session.ondisk.liveness import run_is_alive
+from hive_session.stop import end_strays
+from hive_session.store import Store
+
+NEW = ".new-"  # create builds in .new-UUID-PID and renames
+
+
+@dataclass(slots=True)
+class Report:
+    """What reconcile found and did."""
+
+    sessions: int = 0
+    running: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)  # id -> what became of it
+    unreadable: dict[str, str] = field(default_factory=dict)  # id -> why
+    strays: dict[str, int] = field(default_factory=dict)  # id -> processes that were ended
+    halves: list[str] = field(default_factory=list)  # half-made directories that were removed
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        found = [f"{each}  {state}" for each, state in self.ended.items()]
+        found += [f"{each}  unreadable: {why}" for each, why in self.unreadable.items()]
+        found += [f"{each}  {number} stray processes ended" for each, number in self.strays.items()]
+        found += [f"{path}  half-made, removed" for path in self.halves]
+        return [*found, f"{self.sessions} sessions, {len(self.running)} running, {len(self.ended)} marked as ended"]
+
+    def plain(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Report.__slots__}
+
+
+def reconcile(store: Store, grace_s: float) -> Report:
+    """Settle every session that says it runs and does not, end strays, remove halves, rebuild the index."""
+    report = Report()
+    for session_id in store.session_ids():
+        report.sessions += 1
+        try:
+            before = store.read(session_id)
+            after = store.settled(session_id)
+        except HiveError as exc:
+            report.unreadable[session_id] = exc.what
+            continue
+        if after.status != before.status:
+            report.ended[session_id] = describe_end(after)
+        elif after.status in ("starting", "running"):
+            report.running.append(session_id)
+    for session_id in find_strays(store):
+        report.strays[session_id] = end_strays(session_id, grace_s)
+    report.halves = remove_halves(store.layout)
+    empty_trash(store.layout, store.now())
+    store.rebuild_index()
+    return report
+
+
+def find_strays(store: Store) -> dict[str, list[int]]:
+    """Processes of sessions of this workspace that have no run (id -> pids)."""
+    found: dict[str, list[int]] = {}
+    for pid, session_id in proctree.sessions_by_pid().items():
+        if is_session_id(session_id) and os.path.isdir(store.paths(session_id).dir):
+            found.setdefault(session_id, []).append(pid)
+    return {each: pids for each, pids in found.items() if not run_is_alive(store.paths(each).run_lock)}
+
+
+def remove_halves(layout: Layout) -> list[str]:
+    """Remove what a `create` that was killed left of a session; gives the paths."""
+    halves = find_halves(layout)
+    for path in halves:
+        shutil.rmtree(path, ignore_errors=True)
+    return halves
+
+
+def find_halves(layout: Layout) -> list[str]:
+    """Directories that a `create` was building when it was killed; one whose process still lives is not among them."""
+    try:
+        names = [name for name in os.listdir(layout.sessions) if name.startswith(NEW)]
+    except FileNotFoundError:
+        return []
+    return [f"{layout.sessions}/{name}" for name in names if not os.path.exists(f"/proc/{name.rpartition('-')[2]}")]
