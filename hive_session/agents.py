@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from hive_session.config import CommandAgent
 from hive_session.errors import UsageError
+from hive_session.tap import task_placeholder
 
 ARGUMENT_MAX_BYTES = 131_071  # Linux MAX_ARG_STRLEN less the closing NUL
 SETTLE_S = 10.0  # claude-flow 2.x never exits by itself; this long after Claude Code did, it is ended
@@ -21,7 +22,7 @@ class AgentSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     runs_claude: bool = False  # Claude Code runs beneath it: the tap's witness knows the true exit
     programs: tuple[str, ...] = ()  # what must be installed: "claude", "claude-flow"
-    task_max_bytes: int = ARGUMENT_MAX_BYTES  # a longer task is named by its file instead
+    task_max_bytes: int = ARGUMENT_MAX_BYTES  # for a longer task a placeholder stands, which the tap fills in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def plan_job(spec: AgentSpec, task: str, *, args: tuple[str, ...], values: Mappi
 
     Raises: UsageError when the task cannot reach this agent.
     """
-    words = {**values, "task": _task_argument(spec, task, values["task_file"])}
+    words = {**values, "task": _task_argument(spec, task, values["session_id"])}
     steps = spec.steps[1:] if initialised and len(spec.steps) > 1 else spec.steps
     filled = [tuple(fill(word, words) for word in step) for step in steps]
     filled[-1] += args
@@ -99,7 +100,7 @@ def plan_job(spec: AgentSpec, task: str, *, args: tuple[str, ...], values: Mappi
     )
 
 
-def _task_argument(spec: AgentSpec, task: str, task_file: str) -> str:
+def _task_argument(spec: AgentSpec, task: str, session_id: str) -> str:
     if not any("{task}" in word for step in spec.steps for word in step):
         return task
     size = len(task.encode("utf-8", "surrogateescape"))
@@ -112,7 +113,7 @@ def _task_argument(spec: AgentSpec, task: str, task_file: str) -> str:
             f"a task of {size} bytes does not fit into one argument of {spec.name} ({ARGUMENT_MAX_BYTES})",
             hint,
         )
-    return f"The task is in the file {task_file} ({size} bytes of UTF-8). Read all of it first, then carry it out."
+    return task_placeholder(session_id)
 
 
 def fill(word: str, values: Mapping[str, str]) -> str:

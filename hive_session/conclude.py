@@ -39,7 +39,7 @@ def conclude(
         claude=claude,
         requested=requested,
         needs_claude=record.runs_claude,
-        is_error=hive.result is not None and hive.result.is_error,
+        is_error=hive.result.is_error if hive.result else None,
         spawn_error=spawn_error,
         lost_reason="lost" if same_boot else "interrupted",
     )

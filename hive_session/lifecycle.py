@@ -58,14 +58,15 @@ def judge_end(
     claude: Exit | None,
     requested: str | None,
     needs_claude: bool,
-    is_error: bool,
+    is_error: bool | None,
     spawn_error: str | None = None,
     lost_reason: str = "lost",
 ) -> Outcome:
     """What a run that is over came to.
 
     `agent` is the process the runner started, `claude` the Claude Code beneath it as the tap's witness saw it, `requested`
-    why the runner itself ended it (timeout, cancelled, interrupted). Claude's own exit wins: claude-flow returns 1 for any
+    why the runner itself ended it (timeout, cancelled, interrupted); `is_error` is what Claude's last result says, None
+    where there was none. Claude's own exit wins: claude-flow returns 1 for any
     failure of it and 0 when it is missing (facts/claude-flow.md section 2).
     """
     if spawn_error is not None:
@@ -86,6 +87,9 @@ def judge_end(
         return Outcome(status="failed", reason="spawn_error", exit_code=0, detail=missing)
     if is_error:
         return Outcome(status="failed", reason="exit", exit_code=0, detail="the agent reported an error as its result")
+    if claude is not None and is_error is None:
+        # A full disk or a signal can end Claude Code with 0 in the middle of its work.
+        return Outcome(status="failed", reason="exit", exit_code=0, detail="Claude Code ended without a result")
     return Outcome(status="completed", reason="exit", exit_code=0)
 
 

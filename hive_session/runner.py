@@ -254,9 +254,10 @@ class Run:
         self.tick_s = TICK_S if moved else min(self.tick_s * 1.5, IDLE_TICK_S)
         if moved or now_ms - at_ms >= HEARTBEAT_S * 1000:
             self.last_sample = (now_ms, self.sampler.values())
+            cpu, rss, read, write, processes = self.sampler.values()
             line = (
-                '{"ts":%d,"type":"resources","cpu_ms":%d,"rss_bytes":%d,"read_bytes":%d,"write_bytes":%d,"processes":%d}\n'
-                % (now_ms, *self.sampler.values())
+                f'{{"ts":{now_ms},"type":"resources","cpu_ms":{cpu},"rss_bytes":{rss},"read_bytes":{read},'
+                f'"write_bytes":{write},"processes":{processes}}}\n'
             )
             try:
                 os.write(self.telemetry, line.encode())

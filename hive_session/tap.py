@@ -36,12 +36,34 @@ def main() -> int:
         return _become(real, sys.argv[1:], env)
     paths = SessionPaths(directory, session_id, os.path.dirname(env["HIVE_OUTPUT_DIR"]), "")
     attempt = int(env.get("HIVE_ATTEMPT", "1"))
-    argv = [
-        real,
-        *conversation_flags(sys.argv[1:], session_id, attempt, _transcript_exists(env, session_id)),
-        *sys.argv[1:],
-    ]
-    return Tap(paths, attempt).run(argv, {**env, "HIVE_TAPPED": "1"})
+    words, prompt = fill_task(sys.argv[1:], session_id, paths.task_file)
+    flags = conversation_flags(words, session_id, attempt, _transcript_exists(env, session_id))
+    stdin = 0 if prompt is None else _file_in_memory(prompt)
+    return Tap(paths, attempt).run([real, *flags, *words], {**env, "HIVE_TAPPED": "1"}, stdin)
+
+
+def task_placeholder(session_id: str) -> str:
+    """What stands for a task that is too long for an argument on its way through claude-flow into Claude's prompt."""
+    return f"[[the task of session {session_id}]]"
+
+
+def fill_task(argv: Sequence[str], session_id: str, task_file: str) -> tuple[list[str], bytes | None]:
+    """`argv` and None; where a word holds the placeholder, `argv` without it, and that word filled in, for stdin."""
+    mark = task_placeholder(session_id)
+    prompts = [word for word in argv if mark in word]
+    if not prompts:
+        return list(argv), None
+    with open(task_file, "rb") as file:
+        prompt = os.fsencode(prompts[0]).replace(os.fsencode(mark), file.read())
+    return [word for word in argv if mark not in word], prompt
+
+
+def _file_in_memory(data: bytes) -> int:
+    fd = os.memfd_create("prompt")
+    with open(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def is_tapped(argv: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -85,7 +107,7 @@ class Tap:
         self.child = 0
         self.next_check = time.monotonic() + ABANDONED_CHECK_S
 
-    def run(self, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: int = 0) -> int:
         """Run Claude Code to its end; returns its exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *PASSED_ON})
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -98,7 +120,7 @@ class Tap:
             [argv],
             env=env,
             cwd=os.getcwd(),
-            stdin=0,
+            stdin=stdin,
             stdout=claude_stdout,
             stderr=2,
             exit_path=self.paths.claude_exit,
