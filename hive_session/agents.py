@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hive_session.config import CommandAgent
 from hive_session.errors import UsageError
-from hive_session.tap import task_placeholder
+from hive_session.isolation import task_placeholder
 
 ARGUMENT_MAX_BYTES = 131_071  # Linux MAX_ARG_STRLEN less the closing NUL
 SETTLE_S = 10.0  # claude-flow 2.x never exits by itself; this long after Claude Code did, it is ended

@@ -18,6 +18,11 @@ WITHHELD = (
 )
 
 
+def task_placeholder(session_id: str) -> str:
+    """What stands for a task that is too long for an argument on its way through claude-flow into Claude's prompt."""
+    return f"[[the task of session {session_id}]]"
+
+
 def session_environment(
     base: Mapping[str, str],
     layout: Layout,

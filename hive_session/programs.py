@@ -81,6 +81,24 @@ def _major(claude_flow: str | None) -> int:
     return int(found[1]) if found else 3
 
 
+def choose_agent(programs: Programs, *, logged_in: bool, is_root: bool) -> tuple[str, str]:
+    """(agent, why) for `--agent auto`: claude-flow where all it takes is there, else the rehearsal. `why` is for people."""
+    lacks = []
+    if programs.claude_flow is None:
+        lacks.append("claude-flow: run bin/setup where npm is")
+    if programs.claude is None:
+        lacks.append("Claude Code: npm install -g @anthropic-ai/claude-code")
+    if not logged_in:
+        lacks.append("a login: run claude once, or set ANTHROPIC_API_KEY")
+    if is_root:
+        lacks.append("a user other than root, whom Claude Code refuses: set HIVE_USER")
+    if not lacks:
+        return "claude-flow", "claude-flow with Claude Code does the work"
+    return "rehearsal", "no model is involved: a rehearsal plays the hive. For the real thing it takes " + "; ".join(
+        lacks
+    )
+
+
 def has_key(env: Mapping[str, str]) -> bool:
     """True when the environment alone lets Claude Code reach a model."""
     return any(env.get(name) for name in LOGIN_VARIABLES)

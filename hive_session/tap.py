@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hive_session import witness
+from hive_session.isolation import task_placeholder
 from hive_session.ondisk.events import encode_event
 from hive_session.ondisk.layout import SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
@@ -40,11 +41,6 @@ def main() -> int:
     flags = conversation_flags(words, session_id, attempt, _transcript_exists(env, session_id))
     stdin = 0 if prompt is None else _file_in_memory(prompt)
     return Tap(paths, attempt).run([real, *flags, *words], {**env, "HIVE_TAPPED": "1"}, stdin)
-
-
-def task_placeholder(session_id: str) -> str:
-    """What stands for a task that is too long for an argument on its way through claude-flow into Claude's prompt."""
-    return f"[[the task of session {session_id}]]"
 
 
 def fill_task(argv: Sequence[str], session_id: str, task_file: str) -> tuple[list[str], bytes | None]:

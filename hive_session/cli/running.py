@@ -55,7 +55,7 @@ def run(
     task_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the task from FILE; - is stdin.")] = None,
     agent: Annotated[
         str | None,
-        typer.Option(help="claude-flow (default), claude, rehearsal, or one of the configuration file."),
+        typer.Option(help="claude-flow (default), claude, rehearsal, auto, or one of the configuration file."),
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="For `ls --label`; may be repeated.")] = None,

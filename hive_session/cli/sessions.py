@@ -20,7 +20,9 @@ from hive_session.cli.context import (
 )
 from hive_session.durable import read_file
 from hive_session.errors import NoSession, UsageError
+from hive_session.home import acting_home
 from hive_session.ondisk.records import STATUSES, encode_session
+from hive_session.programs import choose_agent, find_programs, has_login
 
 Id = Annotated[
     str,
@@ -57,7 +59,7 @@ def create(
     task_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the task from FILE; - is stdin.")] = None,
     agent: Annotated[
         str | None,
-        typer.Option(help="claude-flow (default), claude, rehearsal, or one of the configuration file."),
+        typer.Option(help="claude-flow (default), claude, rehearsal, auto, or one of the configuration file."),
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")] = None,
     key: Annotated[
@@ -94,6 +96,8 @@ def create_request(
     """The checked request behind the words of `create` and `run`. Raises: UsageError."""
     texts = _texts(words or [], task_file)
     chosen = agent or context.config.default_agent
+    if chosen == "auto":
+        chosen = _choose(context)
     find_agent(chosen, context.config.agents, 3)
     if timeout_s is not None and not 0 < timeout_s < 1e9:
         raise UsageError(f"--timeout {timeout_s:g} is not a number of seconds above 0")
@@ -106,6 +110,15 @@ def create_request(
         labels=making.parse_pairs(label or [], "--label"),
         env=making.parse_pairs(env or [], "--env"),
     )
+
+
+def _choose(context: Context) -> str:
+    """The agent behind `--agent auto`, with the reason on stderr."""
+    programs = find_programs(context.config, os.environ)
+    logged_in = has_login(os.environ, acting_home(os.environ))
+    agent, why = choose_agent(programs, logged_in=logged_in, is_root=os.geteuid() == 0)
+    say(f"agent {agent}: {why}")
+    return agent
 
 
 def _texts(words: list[str], task_file: str | None) -> list[str]:

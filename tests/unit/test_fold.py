@@ -13,8 +13,8 @@ from hive_session.ondisk.fold import Agent, Hive
 Event = dict[str, Any]
 
 
-def event(kind: str, ts: int = 1000, **fields: object) -> Event:
-    made = {"ts": ts, "type": kind, **fields}
+def event(type_: str, /, **fields: Any) -> Event:
+    made = {"ts": 1000, "type": type_, **fields}
     validate_event(made)
     return made
 
@@ -102,7 +102,10 @@ def test_an_agent_carries_all_that_was_said_of_it() -> None:
             started_ms=1000,
             status="done",
             tokens=12,
-            **parts,
+            input_tokens=1,
+            output_tokens=2,
+            cache_read_tokens=3,
+            cache_write_tokens=4,
             tool_uses=2,
             cost_usd=0.5,
             ended_ms=1009,
@@ -299,7 +302,7 @@ any_event = st.one_of(
     st.builds(session, st.sampled_from(SESSION_STATUSES), st.integers(1, 3)),
     st.builds(spawned, names, st.none() | names, st.sampled_from(ROLES)),
     st.builds(status, names, st.sampled_from(AGENT_STATUSES), st.none() | st.just("Bash")),
-    st.builds(lambda n, t, c, u: usage(n, t, cost_usd=c, tool_uses=u), names, counts, amounts, st.none() | counts),
+    st.builds(lambda n, t, c, ms: usage(n, t, cost_usd=c, duration_ms=ms), names, counts, amounts, st.none() | counts),
     st.builds(lambda n, s, t: ended(n, s, tokens=t), names, st.sampled_from(["done", "failed"]), st.none() | counts),
     st.builds(lambda e, t, c: result(is_error=e, tokens=t, cost_usd=c), st.booleans(), st.none() | counts, amounts),
     st.builds(started, st.none() | st.sampled_from(["c1", "c2"])),
@@ -322,9 +325,7 @@ def test_any_events_fold_into_a_state_that_holds_together(events: list[Event]) -
     hive = fold(*events)
     assert set(hive.active) == {name for name, agent in hive.agents.items() if agent.active}
     assert not (hive.ended and hive.active)
-    assert hive.last_ts == max((each["ts"] for each in events if "at" not in each), default=0) or any(
-        "at" in e for e in events
-    )
+    assert hive.last_ts >= max((each["ts"] for each in events if "at" not in each), default=0)
     assert hive.tokens >= hive.past_tokens >= 0
     assert all((agent.ended_ms is None) == agent.active for agent in hive.agents.values())
     assert hive.summary()["agents"] == len(hive.agents)
@@ -340,14 +341,13 @@ def test_repeating_usage_and_status_changes_nothing(events: list[Event], data: s
     assert fold(*twice) == fold(*events)
 
 
-@given(st.lists(any_event, max_size=20))
-def test_replaying_what_came_from_the_stream_changes_nothing(events: list[Event]) -> None:
+@given(st.lists(any_event.filter(lambda made: made.get("attempt", 1) == 1), max_size=20))
+def test_replaying_what_came_before_in_the_stream_changes_nothing(events: list[Event]) -> None:
     placed = [made | {"at": at} for at, made in enumerate(events)]
-    once = fold(*placed)
+    again = fold(*placed)
     for made in placed[:-1]:
-        once.apply(made)
-    if once.attempt == 1:
-        assert once == fold(*placed)
+        assert again.apply(made) == ()
+    assert again == fold(*placed)
 
 
 @given(st.lists(stamped, max_size=20), st.integers(0, 20))
