@@ -50,7 +50,7 @@ def _npm_lacks() -> str | None:
         return None
     notes = [prefix.with_name(f"{prefix.name}.left-out") for prefix in (PRODUCT_PREFIX, TEST_PREFIX)]
     said = [note.read_text(encoding="utf-8").strip() for note in notes if note.exists()]
-    return "; ".join(said or missing_programs())
+    return "needs npm's programs: " + "; ".join(dict.fromkeys(said or missing_programs()))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -194,7 +194,7 @@ class Hive:
         if attempt < self.attempt:
             return NONE
         if attempt > self.attempt:
-            self._begin_attempt(attempt)
+            self._begin_attempt(attempt, event.get("at") or 0)
         self.status = event["status"]
         self.reason = event.get("reason")
         self.exit_code = event.get("exit_code")
@@ -208,12 +208,12 @@ class Hive:
             self._set_status(self.agents[name], status, None, event["ts"])
         return closed
 
-    def _begin_attempt(self, attempt: int) -> None:
+    def _begin_attempt(self, attempt: int, at: int) -> None:
         self._keep_totals()
         self.attempt = attempt
         self.agents, self.active = {}, {}
         self.resources = None
-        self.last_at = 0
+        self.last_at = at
 
     def _keep_totals(self) -> None:
         """Let what was used up to now stay in the totals, and count anew."""

@@ -46,7 +46,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-def event(kind: str, **fields: object) -> dict[str, Any]:
+def event(kind: str, /, **fields: object) -> dict[str, Any]:
     return {"ts": 1795345042001, "type": kind, **SAMPLES.get(kind, {}), **fields}
 
 
