@@ -85,18 +85,17 @@ def choose_agent(programs: Programs, *, logged_in: bool, is_root: bool) -> tuple
     """(agent, why) for `--agent auto`: claude-flow where all it takes is there, else the rehearsal. `why` is for people."""
     lacks = []
     if programs.claude_flow is None:
-        lacks.append("claude-flow: run bin/setup where npm is")
+        lacks.append("claude-flow    install npm, then run bin/setup again")
     if programs.claude is None:
-        lacks.append("Claude Code: npm install -g @anthropic-ai/claude-code")
+        lacks.append("Claude Code    npm install -g @anthropic-ai/claude-code")
     if not logged_in:
-        lacks.append("a login: run claude once, or set ANTHROPIC_API_KEY")
+        lacks.append("a login        run claude once, or set ANTHROPIC_API_KEY")
     if is_root:
-        lacks.append("a user other than root, whom Claude Code refuses: set HIVE_USER")
+        lacks.append("another user   Claude Code refuses root: set HIVE_USER, or do not be root")
     if not lacks:
         return "claude-flow", "claude-flow with Claude Code does the work"
-    return "rehearsal", "no model is involved: a rehearsal plays the hive. For the real thing it takes " + "; ".join(
-        lacks
-    )
+    played = "No model is involved: the embedded rehearsal plays a hive. What the real thing lacks here:"
+    return "rehearsal", "\n  ".join([played, *lacks])
 
 
 def has_key(env: Mapping[str, str]) -> bool:

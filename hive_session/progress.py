@@ -118,8 +118,8 @@ class _Live:
         for agent_id in list(hive.active)[-SHOWN_AGENTS:]:
             agent = hive.agents[agent_id]
             doing = agent.tool or agent.status
-            text = f"  {agent.kind or agent.role:<18.18} {doing:<12.12} {count(agent.tokens):>7} tok  {agent.task}"
-            lines.append(Text(one_line(text, width).ljust(1), style="dim"))
+            text = f"{agent.kind or agent.role:<18.18} {doing:<12.12} {count(agent.tokens):>7} tok  {agent.task}"
+            lines.append(Text(f"  {one_line(text, width - 2)}", style="dim"))
         self.live.update(Text("\n").join(lines), refresh=True)
 
 

@@ -1,6 +1,7 @@
 """What every command needs: the configuration, the store, the user it acts as, and how its help is laid out."""
 
 import os
+import pwd
 import re
 import sys
 import time
@@ -40,29 +41,56 @@ class Context:
 
     store: Store
     config: Config
+    user: pwd.struct_passwd | None  # whom root becomes before it writes or runs anything; None: nobody
+
+    @property
+    def runs_as_root(self) -> bool:
+        """True when an agent of this call would be root's."""
+        return os.geteuid() == 0 and (self.user is None or self.user.pw_uid == 0)
 
 
 def open_context() -> Context:
-    """For commands that read. Raises: BadConfig."""
+    """The configuration and store of this call; nothing is touched yet. Raises: BadConfig."""
     config = read_config()
-    return Context(Store(config.layout, time.time), config)
+    user = identity.target_user(config.user) if os.geteuid() == 0 else None
+    return Context(Store(config.layout, time.time), config, user)
 
 
-def acting_context(session: str | None = None, *, runs_agent: bool = False) -> tuple[Context, str]:
-    """For commands that write: root becomes HIVE_USER first. Gives the full id of `session`, or '' where none is named."""
+def reading_context() -> Context:
+    """For commands that read: what they repair on the way must belong to HIVE_USER too, so root becomes it here as well."""
+    context = open_context()
+    if os.path.isdir(context.store.layout.sessions):
+        become_user(context)
+    return context
+
+
+def acting_context(session: str | None = None) -> tuple[Context, str]:
+    """For commands that write: root becomes HIVE_USER first. Gives the full id of `session`, or '' where none is named.
+
+    Raises: NoSession, BadFile: before anything is touched.
+    """
     context = open_context()
     session_id = context.store.find(session) if session is not None else ""
-    if os.geteuid() != 0:
-        return context, session_id
-    user = identity.target_user(context.config.user)
-    if user is None and runs_agent:
-        warn("root acts as root: there is no user dev; HIVE_USER names another (Claude Code refuses to work for root)")
-    elif user is not None and user.pw_uid != 0:
-        try:
-            identity.become(user, context.config.layout, session_id or None, os.environ)
-        except OSError as exc:
-            raise errors.from_os_error(exc, f"becoming {user.pw_name}:") from None
+    if session_id:
+        context.store.read(session_id)
+    become_user(context, session_id)
     return context, session_id
+
+
+def become_user(context: Context, session_id: str = "") -> None:
+    """Root becomes HIVE_USER, to whom the addressed session is handed over; anybody else stays who they are."""
+    if context.user is None or context.user.pw_uid == 0:
+        return
+    try:
+        identity.become(context.user, context.config.layout, session_id or None, os.environ)
+    except OSError as exc:
+        raise errors.from_os_error(exc, f"becoming {context.user.pw_name}:") from None
+
+
+def warn_if_root(context: Context) -> None:
+    """Before an agent is started by root for lack of anybody else."""
+    if os.geteuid() == 0 and context.user is None:
+        warn("root acts as root: there is no user dev, and HIVE_USER names no other")
 
 
 def read_config() -> Config:
@@ -100,7 +128,7 @@ def answer(data: bytes) -> None:
 def complete_id(incomplete: str) -> list[tuple[str, str]]:
     """Shell completion of session ids, each with its status and the start of its task."""
     try:
-        rows = open_context().store.rows()
+        rows = reading_context().store.rows()
     except (errors.HiveError, OSError):
         return []
     return [(each, f"{row['status']}: {row['task'][:40]}") for each, row in rows.items() if each.startswith(incomplete)]
@@ -111,7 +139,7 @@ def help_text(summary: str, examples: Iterable[str], codes: Iterable[int | tuple
     shown = "\n".join(f"  {example}" for example in examples)
     listed = "\n".join(f"  {code:<4}{text}" for code, text in map(_code, codes))
     text = f"\b\nExamples:\n{shown}\n\n{summary}\n\n\b\nExit codes:\n{listed}"
-    return {"help": text, "short_help": re.split(r"[.;:]", summary)[0] + "."}
+    return {"help": text, "short_help": re.split(r"[.;:](?:\s|$)", summary)[0] + "."}
 
 
 def _code(code: int | tuple[int, str]) -> tuple[int, str]:

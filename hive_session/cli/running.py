@@ -11,9 +11,12 @@ from hive_session.cli.context import (
     Context,
     acting_context,
     answer,
+    become_user,
     help_text,
     open_context,
+    reading_context,
     say,
+    warn_if_root,
 )
 from hive_session.cli.sessions import WRITE_CODES, Id, create_request
 from hive_session.ending import follow_log, wait_until_ended
@@ -64,8 +67,10 @@ def run(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the final record instead.")] = False,
 ) -> int:
-    context, _ = acting_context(runs_agent=True)
+    context = open_context()
     request = create_request(context, words, task_file, agent, timeout, label, env)
+    warn_if_root(context)
+    become_user(context)
     record = making.create_session(context.store, request)
     launched = launch(context.store, context.config, os.environ, record.session_id, None, resume=False)
     try:
@@ -92,7 +97,8 @@ Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once it run
 
 
 def start(session: Id, args: Args = None, detach: Detach = False) -> int:
-    context, session_id = acting_context(session, runs_agent=True)
+    context, session_id = acting_context(session)
+    warn_if_root(context)
     launched = launch(context.store, context.config, os.environ, session_id, tuple(args or ()), resume=False)
     return _see_through(context, launched, detach)
 
@@ -109,7 +115,8 @@ RESUME_HELP = help_text(
 
 
 def resume(session: Id, args: Args = None, detach: Detach = False) -> int:
-    context, session_id = acting_context(session, runs_agent=True)
+    context, session_id = acting_context(session)
+    warn_if_root(context)
     launched = launch(context.store, context.config, os.environ, session_id, tuple(args) if args else None, resume=True)
     return _see_through(context, launched, detach)
 
@@ -174,7 +181,7 @@ WAIT_HELP = help_text(
 
 
 def wait(session: Id, json: Annotated[bool, typer.Option("--json", help="Print the final record.")] = False) -> int:
-    store = open_context().store
+    store = reading_context().store
     record = wait_until_ended(store, store.find(session))
     if json:
         answer(encode_session(record))

@@ -13,9 +13,11 @@ from hive_session.cli.context import (
     Context,
     acting_context,
     answer,
+    become_user,
     complete_id,
     help_text,
     open_context,
+    reading_context,
     say,
 )
 from hive_session.durable import read_file
@@ -71,10 +73,11 @@ def create(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole record instead of the id.")] = False,
 ) -> None:
-    context, _ = acting_context()
+    context = open_context()
     request = create_request(context, words, task_file, agent, timeout, label, env)
     if key is not None and not key:
         raise UsageError("--key is empty")
+    become_user(context)
     record = making.create_session(context.store, request, key)
     raw = encode_session(record)
     if json:
@@ -116,8 +119,8 @@ def _choose(context: Context) -> str:
     """The agent behind `--agent auto`, with the reason on stderr."""
     programs = find_programs(context.config, os.environ)
     logged_in = has_login(os.environ, acting_home(os.environ))
-    agent, why = choose_agent(programs, logged_in=logged_in, is_root=os.geteuid() == 0)
-    say(f"agent {agent}: {why}")
+    agent, why = choose_agent(programs, logged_in=logged_in, is_root=context.runs_as_root)
+    say(why)
     return agent
 
 
@@ -155,7 +158,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print status, reason, exit code and more.")] = False,
 ) -> None:
     try:
-        store = open_context().store
+        store = reading_context().store
         record = store.settled(store.find(session))
     except NoSession:
         print("not_found")
@@ -188,7 +191,7 @@ GET_HELP = help_text(
 
 def get(session: Id) -> None:
     try:
-        store = open_context().store
+        store = reading_context().store
         session_id = store.find(session)
         record = store.settled(session_id)
     except NoSession:
@@ -238,7 +241,7 @@ def log(session: Id) -> None:
 
 def _print_field(session: str, name: str) -> None:
     try:
-        store = open_context().store
+        store = reading_context().store
         record = store.read(store.find(session))
     except NoSession:
         print()

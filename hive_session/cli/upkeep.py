@@ -9,7 +9,7 @@ import typer
 
 from hive_session import errors
 from hive_session.cleanup import Limits, clean_up
-from hive_session.cli.context import acting_context, answer, help_text, open_context
+from hive_session.cli.context import acting_context, answer, help_text, reading_context
 from hive_session.cli.sessions import WRITE_CODES
 from hive_session.doctor import Finding, Patient, examine
 from hive_session.errors import UsageError
@@ -152,7 +152,7 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without a decision of yours.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a finding.")] = False,
 ) -> int:
-    context = acting_context()[0] if fix else open_context()
+    context = acting_context()[0] if fix else reading_context()
     problems = 0
     found = list(examine(Patient(context.store, context.config, os.environ)))
     for finding in found:

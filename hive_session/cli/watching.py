@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from hive_session.cli.context import acting_context, answer, help_text, open_context
+from hive_session.cli.context import acting_context, answer, help_text, reading_context
 from hive_session.cli.sessions import Id
 from hive_session.create import parse_pairs
 from hive_session.durable import append_line
@@ -60,7 +60,7 @@ def ls(
         newer_s=parse_age(newer, "--newer"),
         older_s=parse_age(older, "--older"),
     )
-    found = list_sessions(open_context().store, wanted)
+    found = list_sessions(reading_context().store, wanted)
     if json:
         answer(b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found))
         return
@@ -78,7 +78,7 @@ From = Annotated[int, typer.Option("--from", metavar="OFFSET", min=0, help="Begi
 
 
 def logs(session: Id, follow: Follow = False, start: From = 0) -> None:
-    store = open_context().store
+    store = reading_context().store
     record = store.read(store.find(session))
     paths = store.paths(record.session_id)
     if follow:
@@ -102,7 +102,7 @@ TELEMETRY_HELP = help_text(
 
 
 def telemetry(session: Id, follow: Follow = False, start: From = 0) -> None:
-    store = open_context().store
+    store = reading_context().store
     record = store.read(store.find(session))
     paths = store.paths(record.session_id)
     if follow:
