@@ -27,11 +27,16 @@ def conclude(
     agent: Exit | None = None,
     spawn_error: str | None = None,
     rusage: ResourceUsage | None = None,
+    complete: bool = True,
 ) -> SessionRecord:
-    """The record of a run that is over, known to the runner (which passes what it saw) or found dead by a reader."""
+    """The record of a run that is over, known to the runner (which passes what it saw) or found dead by a reader.
+
+    Without `complete` nothing is written on the way: what a killed tap left out of the telemetry stays out. Raises: OSError.
+    """
     agent = agent or read_exit(paths.exit, record.attempt)
     claude = read_exit(paths.claude_exit, record.attempt)
-    complete_telemetry(paths, now_ms=int(now * 1000), claude=claude)
+    if complete:
+        complete_telemetry(paths, now_ms=int(now * 1000), claude=claude)
     hive = fold_telemetry(paths)
     same_boot = record.boot in (None, boot_identity())
     outcome = lifecycle.judge_end(

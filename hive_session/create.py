@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -82,8 +83,10 @@ def decode_metadata(text: str | None) -> Any:
     if text is None or text.strip() in ("", "null"):
         return None
     try:
-        found = json.loads(text, parse_int=_exact_integer, parse_constant=_no_constant)
-        orjson.dumps(found)  # no lone surrogates, no nesting that other readers refuse
+        found = json.loads(text, parse_int=_exact_integer, parse_float=_finite, parse_constant=_no_constant)
+        orjson.dumps(
+            [found]
+        )  # one level deeper, as in the record: no lone surrogates, no nesting that other readers refuse
     except (ValueError, RecursionError, orjson.JSONEncodeError) as exc:
         raise UsageError(
             f"the metadata is not a JSON object: {exc}", """write for example '{"owner":"me"}'"""
@@ -99,6 +102,12 @@ def _exact_integer(digits: str) -> int:
     if len(digits) > 20 or int(digits) not in EXACT_INTEGERS:
         raise ValueError(f"{digits[:24]} is a whole number beyond 64 bits, which would be changed; write it as a text")
     return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise ValueError(f"{digits[:24]} is beyond the largest number, which would be changed; write it as a text")
+    return number
 
 
 def _no_constant(name: str) -> float:

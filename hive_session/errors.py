@@ -64,8 +64,8 @@ class BadConfig(HiveError):
 
 def from_os_error(exc: OSError, doing: str) -> HiveError:
     """The error for people behind a failed system call; `doing` says what was tried, such as `writing the index`."""
-    where = f" {exc.filename}" if exc.filename else ""
-    text = f"{doing}{where}: {exc.strerror or exc}"
+    where = f"{doing} {exc.filename}" if exc.filename else doing.removesuffix(":")
+    text = f"{where}: {exc.strerror or exc}"
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return IoFailed(
             f"{text}; nothing was changed",

@@ -7,7 +7,7 @@ path that the administrator chose, component by component, and never through a l
 import os
 import pwd
 import stat
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 
 from hive_session.errors import BadConfig
 from hive_session.home import DEFAULT_USER
@@ -28,15 +28,15 @@ def target_user(configured: str | None) -> pwd.struct_passwd | None:
         return None
 
 
-def become(user: pwd.struct_passwd, layout: Layout, session_id: str | None, env: MutableMapping[str, str]) -> None:
+def become(user: pwd.struct_passwd, layout: Layout, sessions: Iterable[str], env: MutableMapping[str, str]) -> None:
     """Hand what the caller is about to use to `user`, then be that user for good. Raises: OSError.
 
-    Only the shared directories, the index, the locks and the one addressed session are looked at, never the whole tree: the
+    Only the shared directories, the index, the locks and the addressed sessions are looked at, never the whole tree: the
     original's `chown -R` on every call is what made it slow (facts/original.md D20).
     """
     for directory in (layout.sessions, layout.output_root, layout.log_dir):
         os.close(_reach(layout, directory, user))
-    for directory, names in _files(layout, session_id):
+    for directory, names in _files(layout, sessions):
         _hand_over_files(layout, directory, names, user)
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
@@ -44,11 +44,11 @@ def become(user: pwd.struct_passwd, layout: Layout, session_id: str | None, env:
     env.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
 
 
-def _files(layout: Layout, session_id: str | None) -> Iterator[tuple[str, list[str] | None]]:
+def _files(layout: Layout, sessions: Iterable[str]) -> Iterator[tuple[str, list[str] | None]]:
     """(directory, names in it to hand over; None: all of them)"""
     yield layout.swarm, ["audit.jsonl", "trash", "slots"]
     yield layout.sessions, ["index.json", ".lock"]
-    if session_id is not None:
+    for session_id in sessions:
         paths = layout.session(session_id)
         yield layout.sessions, [session_id]
         yield paths.dir, None

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import marshal
 import os
+import pwd
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from hive_session import agents, errors
 from hive_session.agents import Job
 from hive_session.config import Config
 from hive_session.durable import append_line, read_file, remove_file, replace_file
-from hive_session.errors import Busy, Refused
+from hive_session.errors import Busy, NotPermitted, Refused
 from hive_session.isolation import session_environment
 from hive_session.lifecycle import RESUMABLE, describe_end
 from hive_session.ondisk.layout import SessionPaths
@@ -55,8 +56,11 @@ def launch(
 
     Raises: Busy when it runs; Refused when its state forbids it; UsageError when its task cannot reach its agent.
     """
-    store.settled(session_id)  # a run that died unseen is judged before it is asked about
+    found = store.settled(session_id)  # a run that died unseen is judged before it is asked about
+    if found.external or found.status not in ("starting", "running"):
+        _check_state(found, resume=resume)  # refused before anything is touched
     paths = store.paths(session_id)
+    _check_interpreter()
     lock_fd = _take_run_lock(paths)
     try:
         record = _check_state(store.read(session_id), resume=resume)
@@ -95,6 +99,16 @@ def launch(
 
 
 _NOTHING_ENDED: dict[str, Any] = dict.fromkeys(("ended", "reason", "exit_code", "signal", "detail", "pid", "rusage"))
+
+
+def _check_interpreter() -> None:
+    """Raises: NotPermitted where the user who runs the agent cannot run this Python, as below a closed home directory."""
+    if not os.access(sys.executable, os.X_OK):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        what = f"user {user} cannot run {os.path.realpath(sys.executable)}, which the runner needs"
+        raise NotPermitted(
+            what, "make its directories passable, or set up anew: HIVE_PYTHON=/usr/bin/python3 bin/setup"
+        )
 
 
 def _take_run_lock(paths: SessionPaths) -> int:
@@ -274,13 +288,18 @@ def _fork(
         os.close(writing)
         os.close(plan_fd)
         return Launched(record=record, ready_fd=reading, runner_pid=pid, log_offset=log_offset)
-    os.setsid()
-    os.umask(0o022)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    _detach(plan["log"])
-    for fd in (lock_fd, writing, plan_fd):
-        os.set_inheritable(fd, True)
-    os.execve(argv[0], argv, dict(env))
+    try:
+        os.setsid()
+        os.umask(0o022)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _detach(plan["log"])
+        for fd in (lock_fd, writing, plan_fd):
+            os.set_inheritable(fd, True)
+        os.execve(argv[0], argv, dict(env))
+    except BaseException as exc:
+        os.write(2, f"hive-session: the runner cannot be started: {exc!r}\n".encode())  # into the session's log
+    finally:
+        os._exit(126)  # nothing of this process may go on as a second command
 
 
 def _detach(log: str) -> None:

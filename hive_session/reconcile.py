@@ -7,6 +7,7 @@ from typing import Any
 
 from hive_session import proctree
 from hive_session.cleanup import empty_trash
+from hive_session.durable import remove_file
 from hive_session.errors import HiveError
 from hive_session.lifecycle import describe_end
 from hive_session.ondisk.layout import Layout, is_session_id
@@ -15,6 +16,7 @@ from hive_session.stop import end_strays
 from hive_session.store import Store
 
 NEW = ".new-"  # create builds in .new-UUID-PID and renames
+TEMPORARY = ".tmp"  # a file is replaced by way of NAME.PID.tmp
 
 
 @dataclass(slots=True)
@@ -76,14 +78,30 @@ def remove_halves(layout: Layout) -> list[str]:
     """Remove what a `create` that was killed left of a session; gives the paths."""
     halves = find_halves(layout)
     for path in halves:
-        shutil.rmtree(path, ignore_errors=True)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            remove_file(path)
     return halves
 
 
 def find_halves(layout: Layout) -> list[str]:
-    """Directories that a `create` was building when it was killed; one whose process still lives is not among them."""
+    """What processes that were killed were making: a directory of `create`, a file of a replacement.
+
+    What a process makes that still lives is not among them.
+    """
     try:
-        names = [name for name in os.listdir(layout.sessions) if name.startswith(NEW)]
+        names = os.listdir(layout.sessions)
     except FileNotFoundError:
         return []
-    return [f"{layout.sessions}/{name}" for name in names if not os.path.exists(f"/proc/{name.rpartition('-')[2]}")]
+    halves = [f"{layout.sessions}/{name}" for name in names if _is_half(name)]
+    for name in names:
+        if is_session_id(name):
+            halves += [entry.path for entry in os.scandir(f"{layout.sessions}/{name}") if _is_half(entry.name)]
+    return halves
+
+
+def _is_half(name: str) -> bool:
+    maker = name.rpartition("-")[2] if name.startswith(NEW) else name.removesuffix(TEMPORARY).rpartition(".")[2]
+    ours = name.startswith(NEW) or (name.endswith(TEMPORARY) and ".json." in name)
+    return ours and maker.isdigit() and not os.path.exists(f"/proc/{maker}")

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from hive_session import lifecycle
 from hive_session.conclude import conclude, stop_was_asked
 from hive_session.durable import append_line, locked, read_file, replace_file
-from hive_session.errors import BadFile, NoSession, NotPermitted, Refused
-from hive_session.ondisk.events import encode_event
+from hive_session.errors import BadFile, HiveError, NoSession, Refused, from_os_error
+from hive_session.ondisk.events import BadEvent, decode_event, encode_event
 from hive_session.ondisk.index import Row, decode_index, encode_index, row_of, splice_row
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
@@ -20,6 +22,7 @@ from hive_session.ondisk.records import (
     format_time,
 )
 
+TAIL_BYTES = 65536  # of telemetry that is looked through for an event that may have been told already
 UNREADABLE = "unreadable"  # the status of a row whose session.json cannot be read
 
 
@@ -36,12 +39,14 @@ class Store:
         return self.layout.session(session_id)
 
     def read(self, session_id: str) -> SessionRecord:
-        """The record as it is on disk. Raises: NoSession; BadFile when it is torn or of a newer version."""
+        """The record as it is on disk. Raises: NoSession; BadFile when it is torn or of a newer version; NotPermitted."""
         paths = self.paths(session_id)
         try:
             return decode_session(read_file(paths.record), paths.record)
         except (FileNotFoundError, NotADirectoryError):
             raise NoSession(f"no session {session_id}", "`hive-session ls` shows those there are") from None
+        except OSError as exc:
+            raise from_os_error(exc, "reading the record:") from None
         except BadRecord as exc:
             raise BadFile(str(exc), "the other sessions are not affected; `hive-session doctor` says more") from None
 
@@ -52,25 +57,26 @@ class Store:
             return record
         try:
             return self.change(session_id, self._settle)
-        except (NotPermitted, PermissionError, OSError):
-            return self._settle(record)  # a reader that may not write still gets the truth
+        except (OSError, HiveError):
+            return self._settle(record, complete=False)  # whoever may not write still gets the truth
 
     def _is_stale(self, record: SessionRecord) -> bool:
         if record.status not in ("starting", "running") or record.external:
             return False
         return not run_is_alive(self.paths(record.session_id).run_lock)
 
-    def _settle(self, record: SessionRecord) -> SessionRecord:
+    def _settle(self, record: SessionRecord, *, complete: bool = True) -> SessionRecord:
         if not self._is_stale(record):
             return record
         paths = self.paths(record.session_id)
         requested = "cancelled" if stop_was_asked(paths) else None
-        return conclude(paths, record, now=self.now(), requested=requested)
+        return conclude(paths, record, now=self.now(), requested=requested, complete=complete)
 
     def change(self, session_id: str, edit: Callable[[SessionRecord], SessionRecord]) -> SessionRecord:
         """Replace the record by `edit(record)` under the session's lock; then its row; then tell telemetry.
 
-        session.json first, the row second: what a crash leaves between, readers repair from session.json.
+        session.json first: once it is replaced, the change has happened. What a crash or a full disk then keeps from the
+        row, readers repair.
         """
         paths = self.paths(session_id)
         if not os.path.isdir(paths.dir):
@@ -82,14 +88,25 @@ class Store:
                 return record
             edited = replace(edited, updated=format_time(self.now()))
             replace_file(paths.record, encode_session(edited))
-            self._put_row(session_id, row_of(edited))
+            try:
+                self._put_row(session_id, row_of(edited))
+            except OSError:
+                self._distrust_index()
             if (edited.status, edited.attempt) != (record.status, record.attempt):
-                append_line(paths.telemetry, encode_event(self.transition_event(edited)))
+                with suppress(OSError):
+                    self.tell(edited)
         return edited
 
-    def transition_event(self, record: SessionRecord) -> dict[str, object]:
+    def tell(self, record: SessionRecord) -> None:
+        """Append the `session` event for the state of `record`, unless the telemetry ends with it. Raises: OSError."""
+        path = self.paths(record.session_id).telemetry
+        event = self.transition_event(record)
+        if not _ends_with(path, event):
+            append_line(path, encode_event(event))
+
+    def transition_event(self, record: SessionRecord) -> dict[str, Any]:
         """The `session` event for the state that `record` has just reached."""
-        event: dict[str, object] = {
+        event: dict[str, Any] = {
             "ts": int(self.now() * 1000),
             "type": "session",
             "status": record.status,
@@ -118,6 +135,8 @@ class Store:
                 )
             return self._driven_from_outside(record, status)
 
+        if edit(found := self.read(session_id)) == found:  # done already, or refused, before anything is touched
+            return found
         return self.change(session_id, edit)
 
     def _driven_from_outside(self, record: SessionRecord, status: str) -> SessionRecord:
@@ -153,12 +172,10 @@ class Store:
     def index(self) -> bytes:
         """The bytes of index.json, true at this moment: rows that lie about liveness or about which sessions exist are repaired."""
         raw = self._read_index()
-        rows = None if raw is None else self._decode_rows(raw)
-        if raw is None or rows is None:
-            return self.rebuild_index()
-        ids = self.session_ids()
-        if len(ids) != len(rows) or any(each not in rows for each in ids):
-            return self.rebuild_index(known=rows)
+        rows = self._decode_rows(raw)
+        if raw is None or rows is None or rows.keys() != set(self.session_ids()):
+            raw = self._completed()
+            rows = decode_index(raw, self.layout.index)[1]
         stale = [each for each, row in rows.items() if self._may_lie(each, row)]
         for session_id in stale:
             row = self._true_row(session_id, rows[session_id])
@@ -174,7 +191,7 @@ class Store:
     def _true_row(self, session_id: str, row: Row) -> Row:
         try:
             return row_of(self.settled(session_id))
-        except (BadFile, NoSession):
+        except HiveError:
             return {**row, "status": UNREADABLE}
 
     def _repaired(self, raw: bytes, session_id: str, row: Row) -> bytes:
@@ -188,25 +205,30 @@ class Store:
         """All rows of the index, repaired."""
         return decode_index(self.index(), self.layout.index)[1]
 
-    def rebuild_index(self, known: Mapping[str, Row] | None = None) -> bytes:
-        """Write index.json anew from the session files (about 10 ms a thousand); `known` rows are taken as they are."""
+    def _completed(self) -> bytes:
         try:
-            with locked(self.layout.index_lock):
-                raw = self._collect(known or {})
-                replace_file(self.layout.index, raw, durable=False)
-        except PermissionError:
-            raw = self._collect(known or {})
+            return self.rebuild_index(keep=True)
+        except OSError:  # may not write, nothing there yet, or a full disk: the answer is true all the same
+            return self._collect(self._decode_rows(self._read_index()) or {})
+
+    def rebuild_index(self, *, keep: bool = False) -> bytes:
+        """Write index.json anew from the session files (about 10 ms a thousand); with `keep`, rows it has stay. Raises: OSError."""
+        with locked(self.layout.index_lock):
+            # Read under the lock: a row that was read before may have been changed meanwhile.
+            raw = self._collect(self._decode_rows(self._read_index()) or {} if keep else {})
+            replace_file(self.layout.index, raw, durable=False)
         return raw
 
     def compare_index(self) -> str:
         """How the index as it is on disk differs from the session files, in a few words; empty where it does not."""
         raw = self._read_index()
-        rows = self._decode_rows(raw) if raw is not None else None
+        rows = self._decode_rows(raw)
         if rows is None:
             return "it is missing" if raw is None else "it is not valid"
         ids = set(self.session_ids())
         missing, extra = len(ids - rows.keys()), len(rows.keys() - ids)
-        wrong = sum(1 for each in ids & rows.keys() if self._scan_row(each)["status"] != rows[each]["status"])
+        scanned = {each: self._scan_row(each) for each in ids & rows.keys()}
+        wrong = sum(1 for each, row in scanned.items() if row and row["status"] != rows[each]["status"])
         parts = (
             (missing, "sessions have no row"),
             (extra, "rows have no session"),
@@ -215,28 +237,39 @@ class Store:
         return ", ".join(f"{number} {words}" for number, words in parts if number)
 
     def _collect(self, known: Mapping[str, Row]) -> bytes:
-        rows = {each: known.get(each) or self._scan_row(each) for each in self.session_ids()}
+        found = [(each, known.get(each) or self._scan_row(each)) for each in self.session_ids()]
+        rows = {each: row for each, row in found if row is not None}
         ordered = dict(sorted(rows.items(), key=lambda item: item[1]["created"]))
         created = min((row["created"] for row in ordered.values()), default=format_time(self.now()))
         return encode_index(created, ordered)
 
-    def _scan_row(self, session_id: str) -> Row:
+    def _scan_row(self, session_id: str) -> Row | None:
+        """The row that its session.json calls for; None where the session has gone meanwhile."""
+        directory = self.paths(session_id).dir
         try:
             return row_of(self.read(session_id))
-        except (BadFile, NoSession):
-            since = format_time(os.stat(self.paths(session_id).dir).st_mtime)
-            directory = self.paths(session_id).dir
+        except HiveError:
+            if not os.path.exists(directory):
+                return None
+            since = format_time(os.stat(directory).st_mtime)
             return {"task": "", "status": UNREADABLE, "created": since, "updated": since, "dir": directory}
 
     def _read_index(self) -> bytes | None:
+        """The index as it is; None where there is none, or one that is known to lack a change."""
         try:
-            return read_file(self.layout.index)
+            with open(self.layout.index, "rb", buffering=0) as file:
+                return file.read() if os.fstat(file.fileno()).st_mtime_ns else None
         except FileNotFoundError:
             return None
 
-    def _decode_rows(self, raw: bytes) -> dict[str, Row] | None:
+    def _distrust_index(self) -> None:
+        """Mark the index as behind its sessions by a time of 0, which takes no room: who uses it next rebuilds it."""
+        with suppress(OSError):
+            os.utime(self.layout.index, ns=(0, 0))
+
+    def _decode_rows(self, raw: bytes | None) -> dict[str, Row] | None:
         try:
-            return decode_index(raw, self.layout.index)[1]
+            return decode_index(raw, self.layout.index)[1] if raw is not None else None
         except BadRecord:
             return None
 
@@ -268,3 +301,20 @@ class Store:
     def drop_row(self, session_id: str) -> None:
         """Show a session no more. Raises: OSError."""
         self._put_row(session_id, None)
+
+
+def _ends_with(path: str, event: Mapping[str, Any]) -> bool:
+    """True when the last `session` event near the end of a telemetry file tells of the same status and attempt."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return False
+    for line in reversed(lines):
+        if b'"session"' in line:
+            with suppress(BadEvent):
+                found = decode_event(line)
+                if found["type"] == "session":
+                    return bool(found["status"] == event["status"] and found["attempt"] == event["attempt"])
+    return False

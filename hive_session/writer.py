@@ -28,7 +28,7 @@ def main() -> int:
         if verb == "running":
             _patiently(lambda: store.change(session_id, lambda record: _running(record, int(values["pid"]))))
         else:
-            _patiently(lambda: store.change(session_id, lambda record: _ended(store, record, values)))
+            _patiently(lambda: store.tell(store.change(session_id, lambda record: _ended(store, record, values))))
     except HiveError as exc:
         sys.stderr.write(f"hive-session: {session_id}: {exc.what}\n")  # into the session's log
         return exc.exit_code

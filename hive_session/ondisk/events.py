@@ -159,6 +159,8 @@ EVENTS: dict[str, tuple[Field, ...]] = {
         Field("processes", COUNT, "processes in the tree now", required=True),
     ),
     "log_rotated": (Field("base", COUNT, "bytes that have left the log so far", required=True),),
+    "tap_started": (),
+    "tap_ended": (Field("exit_code", COUNT, "Claude Code's own exit code; null when nobody saw it"),),
     "claude_started": (
         AGENT,
         Field("model", TEXT, "the model it runs on"),

@@ -49,6 +49,9 @@ def started(conversation: str | None, **fields: Any) -> Event:
     return event("claude_started", agent="queen", conversation=conversation, **fields)
 
 
+MESSAGE = event("message", **{"from": "queen", "to": "a", "text": "x"})
+RETRY = event("api_retry", agent="queen", attempt=1, max_retries=10, delay_ms=5, error="overloaded")
+SAMPLE = event("resources", cpu_ms=7, rss_bytes=4096, read_bytes=1, processes=2)
 QUEEN = spawned("queen", None, "queen", kind="claude", task="Build it")
 
 
@@ -122,10 +125,12 @@ def test_apply_names_the_agents_that_an_event_changed() -> None:
     assert hive.apply(session("running")) == ()
     assert hive.apply(QUEEN) == hive.apply(started("c1")) == hive.apply(usage("queen", 5)) == ("queen",)
     assert hive.apply(spawned("a")) == hive.apply(status("a", "waiting")) == ("a",)
-    assert hive.apply(event("message", **{"from": "queen", "to": "a", "text": "x"})) == ()
+    assert [hive.apply(each) for each in (MESSAGE, RETRY, SAMPLE, event("log_rotated", base=1))] == [()] * 4
     assert hive.apply(result()) == hive.apply(event("of_tomorrow", agent="a")) == ()
     assert hive.apply(session("completed")) == ("queen", "a")
-    assert hive.apply(session("completed")) == ()
+    assert (
+        hive.apply(session("completed")) == hive.apply(session("failed", 2)) == hive.apply(session("failed", 1)) == ()
+    )
     assert hive.apply(ended("a")) == ("a",)
 
 
@@ -194,18 +199,8 @@ def test_the_last_result_is_kept_whole() -> None:
 
 
 def test_the_latest_sample_and_the_counts_are_kept() -> None:
-    sample = {"cpu_ms": 7, "rss_bytes": 4096, "read_bytes": 1, "processes": 2}
-    retry = event("api_retry", agent="queen", attempt=1, max_retries=10, delay_ms=5, error="overloaded")
-    message = event("message", **{"from": "queen", "to": "a", "text": "x"})
-    hive = fold(
-        event("resources", **sample | {"cpu_ms": 1}),
-        event("resources", **sample),
-        event("log_rotated", base=50),
-        event("log_rotated", base=10),
-        retry,
-        message,
-        message,
-    )
+    rotated = (event("log_rotated", base=50), event("log_rotated", base=10))
+    hive = fold(SAMPLE | {"cpu_ms": 1}, SAMPLE, *rotated, RETRY, MESSAGE, MESSAGE)
     assert hive.resources is not None
     assert (hive.resources.cpu_ms, hive.resources.read_bytes, hive.resources.write_bytes) == (7, 1, None)
     assert (hive.log_base, hive.api_retries, hive.messages) == (50, 1, 2)
@@ -216,12 +211,16 @@ def test_the_conversation_outlives_the_attempt() -> None:
     assert (hive.conversation, hive.claude_version) == ("c1", "2.1.197")
 
 
+def test_the_model_is_the_last_that_was_said() -> None:
+    assert fold(started("c1", model="opus"), started("c1")).agents["queen"].model == "opus"
+    assert fold(started("c1", model="opus"), usage("queen", 1, model="haiku")).agents["queen"].model == "haiku"
+
+
 # -- attempts and ends -----------------------------------------------------------------------------------
 
 
 def test_a_new_attempt_drops_the_agents_and_keeps_what_they_cost() -> None:
-    sample = event("resources", cpu_ms=7, rss_bytes=4096, processes=2)
-    hive = fold(QUEEN, usage("queen", 100), result(tokens=120, cost_usd=0.5), sample, session("failed", exit_code=1))
+    hive = fold(QUEEN, usage("queen", 100), result(tokens=120, cost_usd=0.5), SAMPLE, session("failed", exit_code=1))
     hive.apply(session("starting", 2))
     assert (hive.attempt, hive.status, hive.exit_code) == (2, "starting", None)
     assert (hive.agents, hive.active, hive.result, hive.resources) == ({}, {}, None, None)
@@ -230,6 +229,14 @@ def test_a_new_attempt_drops_the_agents_and_keeps_what_they_cost() -> None:
     assert (hive.tokens, hive.cost_usd) == (150, 0.5)
     hive.apply(result(tokens=40, cost_usd=0.25))
     assert (hive.tokens, hive.cost_usd) == (160, 0.75)
+
+
+def test_an_event_from_before_the_newest_position_of_its_attempt_was_seen_already() -> None:
+    hive = fold(usage("a", 1, at=50), usage("a", 9, at=49), usage("a", 2, at=50))
+    assert hive.tokens == 2
+    hive.apply(session("starting", 2))
+    hive.apply(usage("a", 3, at=10))
+    assert hive.tokens == 5
 
 
 def test_a_word_about_an_attempt_that_is_over_comes_too_late() -> None:
@@ -306,10 +313,7 @@ any_event = st.one_of(
     st.builds(lambda n, s, t: ended(n, s, tokens=t), names, st.sampled_from(["done", "failed"]), st.none() | counts),
     st.builds(lambda e, t, c: result(is_error=e, tokens=t, cost_usd=c), st.booleans(), st.none() | counts, amounts),
     st.builds(started, st.none() | st.sampled_from(["c1", "c2"])),
-    st.just(event("message", **{"from": "queen", "to": "a", "text": "x"})),
-    st.just(event("api_retry", agent="a", attempt=1, max_retries=1, delay_ms=1, error="x")),
-    st.just(event("resources", cpu_ms=1, rss_bytes=1, processes=1)),
-    st.just(event("log_rotated", base=1)),
+    st.sampled_from([MESSAGE, RETRY, SAMPLE, event("log_rotated", base=1)]),
     st.just(event("of_tomorrow", agent=7)),
 )
 stamped = st.builds(

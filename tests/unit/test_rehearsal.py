@@ -384,7 +384,7 @@ def test_telemetry_sees_every_agent_its_tokens_and_its_end(wishes: Json) -> None
         assert (seen.tokens, seen.tool_uses) == (sum(agent.spent), agent.tool_uses)
     assert not hive.active
     assert hive.result is not None
-    assert hive.tokens == hive.result["tokens"] == sum(agent.tokens for agent in hive.agents.values())
+    assert hive.tokens == hive.result.tokens == sum(agent.tokens for agent in hive.agents.values())
     assert hive.api_retries == wishes["retries"]
 
 

@@ -471,8 +471,13 @@ def test_a_parent_that_was_guessed_is_corrected_by_the_call() -> None:
     assert told(run.feed(says(agent_call("b"), of="a", message="m2")), "agent_spawned", "parent", "role") == [
         ("a", "subagent")
     ]
-    assert told(run.feed(says(agent_call("a"), of="b", message="m3")), "agent_spawned", "parent") == []
     assert run.hive.agents["b"].parent == "a"
+
+
+def test_nobody_becomes_the_child_of_its_own_child() -> None:
+    run = Run(starts("a"), starts("b"), says(agent_call("b"), of="a", message="m2"))
+    assert told(run.feed(says(agent_call("a"), of="b", message="m3")), "agent_spawned", "agent") == []
+    assert [run.hive.agents[name].parent for name in ("a", "b")] == ["queen", "a"]
 
 
 def test_announced_calls_that_never_start_are_forgotten() -> None:
