@@ -3,8 +3,24 @@
 import os
 import signal
 
+TYPE_CHECKING = False  # typing stays out of the lean runner
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Use:
+    """What one process uses, with what the children it has collected used."""
+
+    __slots__ = ("cpu_ms", "read_bytes", "rss_bytes", "write_bytes")
+
+    def __init__(self, cpu_ms: int, rss_bytes: int, read_bytes: int, write_bytes: int) -> None:
+        self.cpu_ms = cpu_ms
+        self.rss_bytes = rss_bytes
+        self.read_bytes = read_bytes  # from storage; 0 where that is not ours to read
+        self.write_bytes = write_bytes
 
 
 def read_proc(path: str) -> bytes:
@@ -45,11 +61,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def descendants(pid: int) -> list[int]:
-    """The pids of all processes below `pid`, parents before children."""
-    found = children(pid)
+def descendants(pid: int, belongs: "Callable[[int], bool]") -> list[int]:
+    """The pids of all processes below `pid`, parents before children; where one does not belong, nothing below it does."""
+    found = list(filter(belongs, children(pid)))
     for each in found:  # grows while it is walked
-        found.extend(children(each))
+        found.extend(filter(belongs, children(each)))
     return found
 
 
@@ -100,61 +116,12 @@ def send(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-class Sampler:
-    """Adds up what a tree uses over its life, though its processes come and go."""
-
-    __slots__ = (
-        "_gone_read",
-        "_gone_write",
-        "_io",
-        "cpu_ms",
-        "processes",
-        "read_bytes",
-        "rss_bytes",
-        "write_bytes",
-    )
-
-    def __init__(self) -> None:
-        self.cpu_ms = self.rss_bytes = self.read_bytes = self.write_bytes = self.processes = 0
-        self._io: dict[int, tuple[int, int]] = {}
-        self._gone_read = self._gone_write = 0
-
-    def take(self, pids: list[int], reaped_cpu_ms: int) -> None:
-        """Sample the processes `pids`; `reaped_cpu_ms` is what ended processes used that only the caller knows of."""
-        ticks = pages = 0
-        alive: dict[int, tuple[int, int]] = {}
-        for pid in pids:
-            fields = _stat_fields(pid)
-            if not fields:
-                continue
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children it waited for
-            pages += int(fields[21])
-            alive[pid] = _read_io(pid) or self._io.get(pid, (0, 0))
-        for pid, (read, write) in self._io.items():
-            if pid not in alive:
-                self._gone_read += read
-                self._gone_write += write
-        self._io = alive
-        self.cpu_ms = max(self.cpu_ms, reaped_cpu_ms + ticks * 1000 // CLOCK_TICKS_PER_S)
-        self.rss_bytes = pages * PAGE_BYTES
-        self.processes = len(alive)
-        self.read_bytes = self._gone_read + sum(read for read, _ in alive.values())
-        self.write_bytes = self._gone_write + sum(write for _, write in alive.values())
-
-    def differs(self, other: tuple[int, int, int, int, int]) -> bool:
-        """True when a figure moved enough since `other` (an earlier `values()`) to be worth a line."""
-        cpu, rss, read, write, processes = other
-        return (
-            self.cpu_ms - cpu >= 10
-            or abs(self.rss_bytes - rss) >= max(1 << 20, rss >> 5)
-            or (self.read_bytes, self.write_bytes, self.processes) != (read, write, processes)
-        )
-
-    def values(self) -> tuple[int, int, int, int, int]:
-        """(cpu_ms, rss_bytes, read_bytes, write_bytes, processes)"""
-        return (self.cpu_ms, self.rss_bytes, self.read_bytes, self.write_bytes, self.processes)
-
-
-def _read_io(pid: int) -> tuple[int, int] | None:
-    fields = read_proc(f"/proc/{pid}/io").split()
-    return (int(fields[9]), int(fields[11])) if len(fields) >= 12 else None
+def use_of(pid: int) -> Use | None:
+    """What `pid` uses by now; None when it is gone."""
+    fields = _stat_fields(pid)
+    if not fields:
+        return None
+    ticks = sum(map(int, fields[11:15]))  # utime, stime, and those of the children it collected
+    io = read_proc(f"/proc/{pid}/io").split()
+    read, write = (int(io[9]), int(io[11])) if len(io) >= 12 else (0, 0)
+    return Use(ticks * 1000 // CLOCK_TICKS_PER_S, int(fields[21]) * PAGE_BYTES, read, write)

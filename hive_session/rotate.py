@@ -4,71 +4,80 @@ A process of its own, started by the runner for each rotation, because fallocate
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import sys
+import time
+
+from hive_session.ondisk.log import MARK_BYTES, Base, decode_base, encode_base, head_is_marked, settle_base
 
 FALLOC_FL_COLLAPSE_RANGE = 0x08  # linux/falloc.h: removes a block-aligned range; what follows moves up
 
 
 def main() -> None:
-    """argv: LOG BASE_FILE BACKUPS."""
-    _, log, base, backups = sys.argv
-    rotate(log, base, int(backups))
+    """argv: LOG BASE_FILE BACKUPS TELEMETRY. Where it cannot, the runner tries again; a full disk is not worth a word."""
+    _, log, base, backups, telemetry = sys.argv
+    try:
+        rotate(log, base, int(backups), telemetry)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
-def rotate(log: str, base: str, backups: int) -> int:
-    """Move the block-aligned head of `log` to `log`.1, keeping `backups` older ones; returns the bytes moved.
+def rotate(log: str, base_file: str, backups: int, telemetry: str) -> None:
+    """Move the block-aligned head of `log` to `log`.1 and keep at most `backups` of these. Raises: OSError.
 
-    `base` is flocked meanwhile; it holds two numbers: how many bytes were ever moved out (what a reader adds to a file
-    offset to get a log offset), and how many are being moved now (0 outside a rotation), so that a rotation that was
-    killed is finished by the next one instead of leaving its bytes twice.
+    `base_file` is flocked meanwhile. A rotation may be killed at any step; the next one finishes it, and readers look through
+    it before that. The copy is whole, as `log`.tmp, before the base tells of it. Then a random mark is written over the
+    head of the log, which is in the copy; then the copy gets its name; then the head is cut off. So once `log`.tmp is
+    gone, the mark alone says whether the cut was made.
     """
-    with os.fdopen(os.open(base, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        moved, pending = read_base(file.fileno())
-        with open(log, "r+b") as head:
-            if pending:
-                moved = _finish(log, head.fileno(), moved, pending)
-                _write_base(file.fileno(), moved, 0)
-            info = os.fstat(head.fileno())
-            length = (info.st_size - 1) // info.st_blksize * info.st_blksize
-            if length <= 0:
-                return 0
-            _write_base(file.fileno(), moved, length)
+    with os.fdopen(open_base(base_file), "r+b") as file, open(log, "r+b") as head:
+        base = settle_base(log, decode_base(os.pread(file.fileno(), 256, 0)))
+        if base.leaving:
+            base = _put_away(log, head.fileno(), file.fileno(), base, backups, telemetry)
+        info = os.fstat(head.fileno())
+        length = (info.st_size - 1) // info.st_blksize * info.st_blksize
+        if length > 0:
             _copy_head(head.fileno(), f"{log}.tmp", length)
-            shift(log, backups)
-            os.rename(f"{log}.tmp", f"{log}.1")
-            collapse(head.fileno(), length)
-            _write_base(file.fileno(), moved + length, 0)
-    return length
+            base = Base(base.moved, length, os.urandom(MARK_BYTES // 2).hex())
+            write_base(file.fileno(), base)
+            _put_away(log, head.fileno(), file.fileno(), base, backups, telemetry)
 
 
-def read_base(fd: int) -> tuple[int, int]:
-    """(bytes ever moved out of the log, bytes being moved now) as the base file says; zeros when it is empty."""
-    words = os.pread(fd, 64, 0).split()
-    return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
+def open_base(path: str) -> int:
+    """The descriptor of a base file, flocked."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
-def _write_base(fd: int, moved: int, pending: int) -> None:
-    os.pwrite(fd, b"%020d %020d\n" % (moved, pending), 0)
+def write_base(fd: int, base: Base) -> None:
+    os.pwrite(fd, encode_base(base), 0)
     os.fsync(fd)
 
 
-def _finish(log: str, head: int, moved: int, pending: int) -> int:
-    """Complete a rotation that was killed: before the copy was whole it is forgotten, after it the head is cut off."""
+def tell_rotated(telemetry: str, moved: int) -> None:
+    """Append a `log_rotated` event: `moved` bytes have left the log so far."""
+    fd = os.open(telemetry, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    os.write(fd, b'{"ts":%d,"type":"log_rotated","base":%d}\n' % (time.time_ns() // 1_000_000, moved))
+    os.close(fd)
+
+
+def _put_away(log: str, head: int, base_fd: int, base: Base, backups: int, telemetry: str) -> Base:
+    """From a whole copy that the base tells of to the end of the rotation; gives the base then."""
     if os.path.exists(f"{log}.tmp"):
-        os.unlink(f"{log}.tmp")
-        return moved
-    try:
-        with open(f"{log}.1", "rb") as copy:
-            whole = os.fstat(copy.fileno()).st_size == pending
-            same = whole and os.pread(copy.fileno(), 65536, 0) == os.pread(head, min(65536, pending), 0)
-    except FileNotFoundError:
-        return moved
-    if same:
-        collapse(head, pending)
-    return moved + pending if whole else moved
+        os.pwrite(head, base.mark.encode(), 0)
+        os.fdatasync(head)
+        shift(log, backups)
+        os.rename(f"{log}.tmp", f"{log}.1")
+    if head_is_marked(log, base.mark):
+        collapse(head, base.leaving)
+    after = Base(base.moved + base.leaving)
+    write_base(base_fd, after)
+    tell_rotated(telemetry, after.moved)
+    return after
 
 
 def _copy_head(source: int, target: str, length: int) -> None:
@@ -76,7 +85,10 @@ def _copy_head(source: int, target: str, length: int) -> None:
     try:
         done = 0
         while done < length:
-            done += os.copy_file_range(source, fd, length - done, offset_src=done)
+            copied = os.copy_file_range(source, fd, length - done, offset_src=done)
+            if not copied:
+                raise OSError(errno.EIO, "the log became shorter while it was copied")
+            done += copied
         os.fsync(fd)
     except OSError:
         os.unlink(target)
@@ -86,13 +98,17 @@ def _copy_head(source: int, target: str, length: int) -> None:
 
 
 def shift(log: str, backups: int) -> None:
-    """Rename LOG.1 to LOG.2 and so on; the one beyond `backups` goes."""
-    for number in range(backups, 0, -1):
-        if os.path.exists(f"{log}.{number}"):
-            if number == backups:
-                os.unlink(f"{log}.{number}")
-            else:
-                os.rename(f"{log}.{number}", f"{log}.{number + 1}")
+    """Make LOG.1 free: rename it to LOG.2, and so on up to the first name that is free, or else over the oldest."""
+    beyond = max(backups, 1) + 1
+    while os.path.exists(f"{log}.{beyond}"):
+        beyond += 1
+    for number in range(beyond - 1, backups, -1):  # there were more of them once
+        os.unlink(f"{log}.{number}")
+    free = 1
+    while free < backups and os.path.exists(f"{log}.{free}"):
+        free += 1
+    for number in range(free - 1, 0, -1):
+        os.rename(f"{log}.{number}", f"{log}.{number + 1}")
 
 
 def collapse(fd: int, length: int) -> None:

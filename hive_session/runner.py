@@ -12,30 +12,42 @@ import sys
 import time
 
 from hive_session import proctree, witness
+from hive_session.sampler import Sampler
 from hive_session.slots import Ticket, ticket_name
 
 TYPE_CHECKING = False  # typing itself is left out: it would double this process's start and add to its memory
 if TYPE_CHECKING:
     from typing import Any
 
-WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-TICK_S = 1.0  # at most one sample a second
-IDLE_TICK_S = 4.0  # where nothing moves, look less often: 100 idle runs must cost next to nothing
-HEARTBEAT_S = 30.0  # at least one sample in this time, so that a reader can tell idle from dead
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WATCHED = (signal.SIGCHLD, *STOPPING)
 QUEUE_TICK_S = 0.25
 SWEEP_GRACE_S = 2.0  # for what the agent left behind
+SWEEP_LIMIT_S = 15.0  # what outlives SIGKILL is stuck in the kernel or not ours to end: the record must not wait
+DRAIN_LIMIT_S = 10.0  # for the log pump; where the disk is full it goes on by itself
 KILL_AGAIN_S = 0.2
 
 
 def main() -> None:
     """Read the plan that launch.py left in a memory file, named by its descriptor in argv[1], and carry it out."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignored it would keep every exit code from us
     with open(int(sys.argv[1]), "rb") as file:
         plan = marshal.load(file)
-    for name in ("lock_fd", "ready_fd"):
-        if plan[name] >= 0:
-            os.set_inheritable(plan[name], False)
-    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    close_all_but({plan["lock_fd"], plan["ready_fd"]})
     Run(plan).carry_out()
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close what the caller of `start` left open: it may be the run.lock of a session that this one was started from."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd in kept:
+            os.set_inheritable(fd, False)
+        elif fd > 2:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the one that read the directory
 
 
 class Run:
@@ -44,21 +56,24 @@ class Run:
     def __init__(self, plan: "dict[str, Any]") -> None:
         """`plan` is what `launch.plan_run` makes; its keys are listed there."""
         self.plan = plan
+        self.last_step = len(plan["steps"]) - 1
+        # `marked` finds the session's processes by this variable; our own staff is none of them.
+        self.staff_env = {name: value for name, value in os.environ.items() if name != "HIVE_SESSION_ID"}
         self.witness: witness.Witness | None = None
-        self.agent_pid = 0  # set while the agent is this process's own child to wait for
-        self.end: tuple[int, int] | None = None  # (exit code, signal) of the agent
+        self.took_over = False  # this process was the witness, and its runner died
+        self.step = 0
+        self.agent_pid = 0  # of the step that runs; 0 between two steps
+        self.over = False
+        self.end: tuple[int, int] | None = None  # (exit code, signal) of the agent; None where nobody saw it
         self.requested = ""  # why this run ends its agent itself
         self.spawn_error = ""
         self.recorder = 0  # pid of the writer that records `running`
+        self.rotator = 0
         self.pump: list[int] = []  # [pid] of the log pump, where the log's filesystem needs one
         self.pump_fds: tuple[int, int] | None = None
-        self.rotator = 0
-        self.usage = [0.0, 0.0, 0]  # user s, system s, largest resident KiB, of everything reaped
-        self.sampler = proctree.Sampler()
-        self.last_sample = (0, (0, 0, 0, 0, 0))
-        self.tick_s = TICK_S
+        self.pump_at = 0.0  # when to start another in place of one that died
+        self.sampler = Sampler()
         self.next_tick = 0.0
-        self.took_over = False
         self.kill_at = 0.0
         self.agent_gone_at = 0.0
         self.deadline = 0.0
@@ -66,8 +81,10 @@ class Run:
     def carry_out(self) -> None:
         """Run from beginning to end; does not return."""
         self.announce()
-        self.telemetry = os.open(self.plan["telemetry"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self.log = os.open(self.plan["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self.telemetry = os.open(self.plan["telemetry"], append, 0o644)
+        self.log = os.open(self.plan["log"], append, 0o644)
+        os.close(os.open(self.plan["log_base"], append, 0o644))  # from now on readers of the log can hold off rotation
         self.spawn_error = self.plan["spawn_error"]
         if not self.spawn_error and self.wait_for_slot():
             self.start_agent()
@@ -76,9 +93,8 @@ class Run:
 
     def announce(self) -> None:
         """Name this process in run.lock: `stop` finds it there. The lock, not this text, says that it lives."""
-        pid = os.getpid()
-        os.ftruncate(self.plan["lock_fd"], 0)
-        os.pwrite(self.plan["lock_fd"], f"{pid} {proctree.start_ticks(pid)}\n".encode(), 0)
+        line = f"{os.getpid()} {proctree.start_ticks(os.getpid())}\n".encode()
+        os.ftruncate(self.plan["lock_fd"], os.pwrite(self.plan["lock_fd"], line, 0))
 
     def wait_for_slot(self) -> bool:
         """Queue for one of MAX_CONCURRENT_SESSIONS; False when the session was stopped meanwhile."""
@@ -88,7 +104,7 @@ class Run:
         ticket = Ticket(self.plan["slots_dir"], name)
         while (slot := ticket.try_take(self.plan["slots"])) is None:
             self.tell_ready("queued")
-            if signal.sigtimedwait(WATCHED, QUEUE_TICK_S) is not None and not self.requested:
+            if signal.sigtimedwait(STOPPING, QUEUE_TICK_S) is not None:
                 self.requested = self.why_stopped()
                 ticket.leave()
                 return False
@@ -98,51 +114,64 @@ class Run:
     # -- the agent ---------------------------------------------------------------------------------------------------
 
     def start_agent(self) -> None:
-        stdin = os.open(self.plan["stdin"], os.O_RDONLY | os.O_CLOEXEC)
-        output = self.start_pump() if self.plan["pump"] else self.log
-        self.deadline = time.monotonic() + self.plan["timeout_s"] if self.plan["timeout_s"] else 0.0
         os.set_inheritable(self.plan["lock_fd"], True)
-        self.witness = witness.spawn(
-            self.plan["steps"],
-            env=self.plan["env"],
-            cwd=self.plan["cwd"],
-            stdin=stdin,
-            stdout=output,
-            stderr=output,
-            exit_path=self.plan["exit"],
-            attempt=self.plan["attempt"],
-            new_group=True,
-            orphaned=self.take_over,
-        )
-        os.close(stdin)
+        self.deadline = time.monotonic() + self.plan["timeout_s"] if self.plan["timeout_s"] else 0.0
+        try:
+            self.witness = self.spawn_witness()
+        except OSError as exc:
+            self.spawn_error = f"cannot start the agent: {exc.strerror}"
+            self.over = True
+            return
         self.hear()
         os.set_blocking(self.witness.fd, False)
         if not self.spawn_error:
             self.recorder = self.write_record("running", f"pid={os.getpid()}")
 
+    def spawn_witness(self) -> witness.Witness:
+        stdin = os.open(self.plan["stdin"], os.O_RDONLY | os.O_CLOEXEC)
+        output = self.start_pump() if self.plan["pump"] else self.log
+        try:
+            return witness.spawn(
+                self.plan["steps"],
+                env=self.plan["env"],
+                cwd=self.plan["cwd"],
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                exit_path=self.plan["exit"],
+                attempt=self.plan["attempt"],
+                new_group=True,
+                orphaned=self.take_over,
+            )
+        finally:
+            os.close(stdin)
+
     def hear(self) -> None:
         """Take in what the witness told; the first time this waits until it told something."""
         assert self.witness is not None
         for word, step, *rest in self.witness.read():
-            if word == "pid":
-                self.agent_pid = int(rest[0])
-            elif word == "error":
-                name = self.plan["steps"][int(step)][0]
+            self.step = int(step)
+            self.agent_pid = int(rest[0]) if word == "pid" else 0
+            if word == "error":
+                name = self.plan["steps"][self.step][0]
                 self.spawn_error = f"cannot run {name}: {os.strerror(int(rest[0]))}"
-            elif word == "end" and (int(step) == len(self.plan["steps"]) - 1 or int(rest[0])):
+            elif word == "over":
                 self.end = (int(rest[0]), int(rest[1]))
+                self.over = True
 
     def take_over(self, step: int, pid: int, pipe: int) -> None:
-        """Called in the witness when the runner died: become the runner of the agent that is already this one's child."""
+        """Called in the witness when the runner died: become the runner of the agent that is this one's child already."""
         os.close(pipe)
         self.took_over = True
-        self.witness = None
-        self.recorder = self.rotator = 0
-        self.agent_pid = pid
-        if step < len(self.plan["steps"]) - 1:
-            self.requested = "lost"  # nobody will start the steps that were still to come
+        self.step, self.agent_pid = step, pid
         self.announce()
-        self.tell_ready("running")
+        self.recorder = self.write_record("running", f"pid={os.getpid()}")
+        if self.pump:
+            self.pump = [self.spawn_pump()]  # it waits its turn behind the one that the runner had
+        self.reap()
+        self.enforce()
+        if not self.over and not self.requested and self.why_stopped() == "cancelled":
+            self.terminate("cancelled")  # the signal may have gone to the runner
         self.watch()
         self.finish()
 
@@ -150,24 +179,21 @@ class Run:
 
     def watch(self) -> None:
         """Until the agent has ended: sample, rotate, enforce the deadline, obey signals."""
-        while self.end is None:
+        while not self.over:
             info = signal.sigtimedwait(WATCHED, self.next_wait())
-            if info is not None and info.si_signo == signal.SIGCHLD:
-                self.reap()
-            elif info is not None and not self.requested:
+            if info is not None and info.si_signo in STOPPING and not self.requested:
                 self.terminate(self.why_stopped())
+            self.reap()
             self.enforce()
+            self.mend_pump()
             if time.monotonic() >= self.next_tick:
                 self.on_tick()
-                self.next_tick = time.monotonic() + self.tick_s
+                self.next_tick = time.monotonic() + self.sampler.tick_s
 
     def next_wait(self) -> float:
         """Seconds until something is due."""
-        due = self.next_tick
-        if self.deadline and not self.requested:
-            due = min(due, self.deadline)
-        if self.kill_at:
-            due = min(due, self.kill_at)
+        deadline = 0.0 if self.requested else self.deadline
+        due = min(self.next_tick, *filter(None, (deadline, self.kill_at, self.pump_at)))
         return max(0.0, due - time.monotonic())
 
     def enforce(self) -> None:
@@ -200,15 +226,34 @@ class Run:
     def terminate(self, why: str) -> None:
         """SIGTERM to the whole tree now; SIGKILL to what is left of it when the grace is over."""
         self.requested = why
+        if self.witness is not None and self.step < self.last_step:
+            proctree.send([self.witness.pid], signal.SIGTERM)  # begin no further step
         proctree.send(self.leftovers(), signal.SIGTERM)
-        self.kill_at = time.monotonic() + self.plan["grace_s"]
+        self.kill_at = time.monotonic() + self.grace_s()
+
+    def grace_s(self) -> float:
+        """As the stop request says, else as configured."""
+        try:
+            with open(self.plan["stop"], "rb") as file:
+                return float(file.read().split()[1])
+        except (OSError, IndexError, ValueError):
+            return float(self.plan["grace_s"])
 
     def tree(self) -> list[int]:
-        """The agent's processes: everything below this one but our own staff."""
+        """The agent's processes: all below this one but our own staff, and sessions started from inside this one.
+
+        Those live on by themselves.
+        """
+        keeper = 0 if self.witness is None else self.witness.pid
         staff = {self.recorder, self.rotator, *self.pump}
-        if self.witness is not None:
-            staff.add(self.witness.pid)
-        return [pid for pid in proctree.descendants(os.getpid()) if pid not in staff]
+        own = (None, self.plan["session_id"])
+        found = proctree.descendants(os.getpid(), lambda pid: pid not in staff and proctree.session_of(pid) in own)
+        return [pid for pid in found if pid != keeper]
+
+    def leftovers(self) -> list[int]:
+        """The tree; a witness in the runner's place, who is no subreaper, also looks at environments."""
+        found = self.tree()
+        return list({*found, *proctree.marked(self.plan["session_id"])}) if self.took_over else found
 
     def reap(self) -> None:
         """Collect every child that ended, and draw the conclusion for each."""
@@ -219,9 +264,8 @@ class Run:
                 return
             if not pid:
                 return
-            self.usage[0] += used.ru_utime
-            self.usage[1] += used.ru_stime
-            self.usage[2] = max(self.usage[2], used.ru_maxrss)
+            if pid not in (self.recorder, self.rotator, *self.pump):
+                self.sampler.count(used)
             self.on_child_end(pid, status)
 
     def on_child_end(self, pid: int, status: int) -> None:
@@ -230,45 +274,50 @@ class Run:
         if self.witness is not None and pid == self.witness.pid:
             os.close(self.witness.fd)
             self.witness = None  # where it was killed, its child is now ours: this is the subreaper
+            if not self.over and not self.agent_pid:
+                self.lose()
         elif pid == self.agent_pid:
-            self.end = witness.split_status(status)
-            witness.write_exit(
-                self.plan["exit"], attempt=self.plan["attempt"], code=self.end[0], signal_number=self.end[1]
-            )
+            self.on_agent_end(witness.split_status(status))
         elif pid == self.recorder:
             self.recorder = 0
             self.tell_ready("running")
         elif pid == self.rotator:
             self.rotator = 0
-        elif pid in self.pump and self.end is None:
-            self.pump[0] = self.spawn_pump()
+        elif pid in self.pump:
+            self.pump = []
+            self.pump_at = time.monotonic() + KILL_AGAIN_S if status else 0.0
+
+    def on_agent_end(self, end: tuple[int, int]) -> None:
+        """The agent was this process's own child, for want of a witness."""
+        self.end = end
+        if end[0] == 0 and self.step < self.last_step:
+            self.lose()  # nobody starts the steps that were still to come
+        else:
+            witness.write_exit(self.plan["exit"], attempt=self.plan["attempt"], code=end[0], signal_number=end[1])
+        self.over = True
+
+    def lose(self) -> None:
+        self.requested = self.requested or "lost"
+        self.over = True
 
     # -- telemetry and the log -----------------------------------------------------------------------------------------
 
     def sample(self) -> None:
-        """One `resources` line where something moved, or where the last one is old."""
-        self.sampler.take(self.tree(), int((self.usage[0] + self.usage[1]) * 1000))
-        at_ms, values = self.last_sample
-        now_ms = time.time_ns() // 1_000_000
-        moved = self.sampler.differs(values)
-        self.tick_s = TICK_S if moved else min(self.tick_s * 1.5, IDLE_TICK_S)
-        if moved or now_ms - at_ms >= HEARTBEAT_S * 1000:
-            self.last_sample = (now_ms, self.sampler.values())
-            cpu, rss, read, write, processes = self.sampler.values()
-            line = (
-                f'{{"ts":{now_ms},"type":"resources","cpu_ms":{cpu},"rss_bytes":{rss},"read_bytes":{read},'
-                f'"write_bytes":{write},"processes":{processes}}}\n'
-            )
-            try:
-                os.write(self.telemetry, line.encode())
-            except OSError:
-                pass  # a full disk costs samples, never the run
+        """What the tree uses now, into telemetry where it is worth a line."""
+        self.sampler.take(self.tree())
+        line = self.sampler.line(time.monotonic(), time.time_ns() // 1_000_000)
+        try:
+            os.write(self.telemetry, line.encode())
+        except OSError:
+            pass  # a full disk costs samples, never the run
 
     def rotate_log(self) -> None:
         if self.rotator or self.plan["pump"] or os.fstat(self.log).st_size <= self.plan["rotate_bytes"]:
             return
-        argv = [*self.plan["rotate"], self.plan["log"], self.plan["log_base"], str(self.plan["backups"])]
-        self.rotator = os.posix_spawn(argv[0], argv, os.environ, setsigmask=())
+        self.rotator = self.spawn_staff([*self.plan["rotate"], *self.log_words()])
+
+    def log_words(self) -> list[str]:
+        return [self.plan["log"], self.plan["log_base"], str(self.plan["backups"]), self.plan["telemetry"]]
 
     def start_pump(self) -> int:
         """Where the log's filesystem cannot drop a file's head: a pipe to a process that writes and rotates the log.
@@ -276,21 +325,37 @@ class Run:
         This process holds both ends, so that a pump that dies is replaced and no agent is hit by SIGPIPE.
         """
         self.pump_fds = os.pipe()
-        self.pump.append(self.spawn_pump())
+        self.pump = [self.spawn_pump()]
         return self.pump_fds[1]
 
     def spawn_pump(self) -> int:
         assert self.pump_fds is not None
-        argv = [*self.plan["pump_argv"], self.plan["log"], self.plan["log_base"], str(self.plan["backups"])]
-        argv.append(str(self.plan["rotate_bytes"]))
-        actions = [(os.POSIX_SPAWN_DUP2, self.pump_fds[0], 0)]
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsigmask=())
+        argv = [*self.plan["pump_argv"], *self.log_words(), str(self.plan["rotate_bytes"])]
+        return self.spawn_staff(argv, ((os.POSIX_SPAWN_DUP2, self.pump_fds[0], 0),))
+
+    def mend_pump(self) -> None:
+        """Start another pump in place of one that died, not at once: what killed it may go on."""
+        if self.pump_at and time.monotonic() >= self.pump_at:
+            self.pump, self.pump_at = [self.spawn_pump()], 0.0
+
+    def close_pump(self) -> None:
+        """Let the log pump drain what the agent wrote, and wait for it."""
+        if self.pump_fds is None:
+            return
+        os.close(self.pump_fds[1])
+        give_up_at = time.monotonic() + DRAIN_LIMIT_S
+        while (self.pump or self.pump_at) and time.monotonic() < give_up_at:
+            signal.sigtimedwait((signal.SIGCHLD,), KILL_AGAIN_S)
+            self.reap()
+            self.mend_pump()
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
     def write_record(self, *words: str) -> int:
-        argv = [*self.plan["writer"], self.plan["session_id"], *words]
-        return os.posix_spawn(argv[0], argv, os.environ, setsigmask=())
+        return self.spawn_staff([*self.plan["writer"], self.plan["session_id"], *words])
+
+    def spawn_staff(self, argv: list[str], actions: "tuple[tuple[int, int, int], ...]" = ()) -> int:
+        return os.posix_spawn(argv[0], argv, self.staff_env, file_actions=actions, setsigmask=())
 
     def tell_ready(self, word: str) -> None:
         """Tell the CLI that waits in `start --detach`; it may be long gone."""
@@ -305,20 +370,13 @@ class Run:
     def finish(self) -> None:
         """End what the agent left behind, then become the process that writes the record; run.lock stays held."""
         self.sweep()
-        self.sample()
-        self.close_pump()
-        while self.recorder:
+        while self.recorder or self.witness is not None:
             signal.sigtimedwait((signal.SIGCHLD,), 1.0)
             self.reap()
-        words = [
-            "end",
-            f"requested={'' if self.requested == 'settled' else self.requested}",
-            f"cpu_user_ms={int(self.usage[0] * 1000)}",
-            f"cpu_system_ms={int(self.usage[1] * 1000)}",
-            f"max_rss_bytes={self.usage[2] * 1024}",
-            f"read_bytes={self.sampler.read_bytes}",
-            f"write_bytes={self.sampler.write_bytes}",
-        ]
+        self.close_pump()
+        self.sample()
+        requested = "" if self.requested == "settled" else self.requested
+        words = ["end", f"requested={requested}", *self.sampler.totals()]
         if self.end is not None:
             words += [f"exit_code={self.end[0]}", f"signal={self.end[1] or ''}"]
         if self.spawn_error:
@@ -326,38 +384,17 @@ class Run:
         os.set_inheritable(self.plan["lock_fd"], True)
         if self.plan["ready_fd"] >= 0:
             os.set_inheritable(self.plan["ready_fd"], True)  # closed at exec's end: the waiting CLI sees the end
+        for number in (*STOPPING, signal.SIGIO):
+            signal.signal(number, signal.SIG_IGN)  # the agent has ended; nothing shall keep its end from being recorded
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execv(self.plan["writer"][0], [*self.plan["writer"], self.plan["session_id"], *words])
 
     def sweep(self) -> None:
         """SIGTERM, then SIGKILL, to every process of this session that outlived its agent, until there is none."""
-        kill_at = time.monotonic() + SWEEP_GRACE_S
+        began = time.monotonic()
         proctree.send(self.leftovers(), signal.SIGTERM)
-        while left := self.leftovers():
-            if time.monotonic() >= kill_at:
+        while (left := self.leftovers()) and time.monotonic() < began + SWEEP_LIMIT_S:
+            if time.monotonic() >= began + SWEEP_GRACE_S:
                 proctree.send(left, signal.SIGKILL)
             signal.sigtimedwait((signal.SIGCHLD,), KILL_AGAIN_S)
             self.reap()
-
-    def leftovers(self) -> list[int]:
-        """The tree without sessions started from inside this one: those live on by themselves.
-
-        As the subreaper, the runner has everything below it; a witness in its place also looks at environments.
-        """
-        session_id = self.plan["session_id"]
-        found = [pid for pid in self.tree() if proctree.session_of(pid) in (None, session_id)]
-        if self.took_over:
-            found += [pid for pid in proctree.marked(session_id) if pid not in found and pid not in self.pump]
-        return found
-
-    def close_pump(self) -> None:
-        """Let the log pump drain what the agent wrote, and wait for it."""
-        if self.pump_fds is None:
-            return
-        os.close(self.pump_fds[1])
-        os.close(self.pump_fds[0])
-        while self.pump:
-            try:
-                os.waitpid(self.pump.pop(), 0)
-            except ChildProcessError:
-                pass  # the runner that started it is gone; it drains the pipe all the same

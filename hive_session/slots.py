@@ -29,10 +29,9 @@ class Ticket:
     def try_take(self, limit: int) -> int | None:
         """The locked descriptor of a free slot among `limit`, once this ticket is first; None: ask again later."""
         queue = f"{self._directory}/queue"
-        first = min(os.listdir(queue), default=self._name)
-        if first != self._name:
-            _drop_if_dead(f"{queue}/{first}")
-            return None
+        while (first := min(os.listdir(queue), default=self._name)) != self._name:
+            if not _drop_if_dead(f"{queue}/{first}"):
+                return None
         for number in range(1, limit + 1):
             fd = os.open(f"{self._directory}/slot-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if _try_lock(fd):
@@ -50,18 +49,21 @@ class Ticket:
         os.close(self._fd)
 
 
-def _drop_if_dead(path: str) -> None:
+def _drop_if_dead(path: str) -> bool:
+    """Remove a ticket that nobody holds; True when it is gone."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return True
     try:
-        if _try_lock(fd):
-            os.unlink(path)
+        if not _try_lock(fd):
+            return False
+        os.unlink(path)
     except FileNotFoundError:
-        pass
+        pass  # its owner left in this moment
     finally:
         os.close(fd)
+    return True
 
 
 def _try_lock(fd: int) -> bool:

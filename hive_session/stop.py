@@ -34,10 +34,11 @@ def stop_session(store: Store, session_id: str, grace_s: float) -> Stopped:
     paths = store.paths(session_id)
     record = store.settled(session_id)
     if record.terminal:
+        end_strays(session_id, grace_s)  # runner and witness may have been killed before their agent
         return Stopped("already_stopped", record)
     if not run_is_alive(paths.run_lock):
         return Stopped("stopped", store.change(session_id, lambda found: _cancelled(store, found)))
-    replace_file(paths.stop_request, f"{format_time(store.now(), millis=True)}\n".encode())
+    replace_file(paths.stop_request, f"{format_time(store.now(), millis=True)} {grace_s:g}\n".encode())
     if not _ask_runner(paths) or not _gone_within(paths, grace_s + EXTRA_S):
         end_strays(session_id, grace_s)
         if not _gone_within(paths, EXTRA_S):

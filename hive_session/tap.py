@@ -39,6 +39,7 @@ def main() -> int:
     attempt = int(env.get("HIVE_ATTEMPT", "1"))
     words, prompt = fill_task(sys.argv[1:], session_id, paths.task_file)
     flags = conversation_flags(words, session_id, attempt, _transcript_exists(env, session_id))
+    prompt = _no_command(0) if prompt is None else prompt
     stdin = 0 if prompt is None else _file_in_memory(prompt)
     return Tap(paths, attempt).run([real, *flags, *words], {**env, "HIVE_TAPPED": "1"}, stdin)
 
@@ -52,6 +53,19 @@ def fill_task(argv: Sequence[str], session_id: str, task_file: str) -> tuple[lis
     with open(task_file, "rb") as file:
         prompt = os.fsencode(prompts[0]).replace(os.fsencode(mark), file.read())
     return [word for word in argv if mark not in word], prompt
+
+
+def _no_command(stdin: int) -> bytes | None:
+    """A task on stdin that begins with a slash, after a line feed; None for any other.
+
+    Claude Code would take it for one of its own commands, and end with success without having asked a model.
+    """
+    try:
+        if os.pread(stdin, 1, 0) != b"/":
+            return None
+        return b"\n" + os.pread(stdin, os.fstat(stdin).st_size, 0)
+    except OSError:
+        return None  # no file, so not our task
 
 
 def _file_in_memory(data: bytes) -> int:
@@ -87,8 +101,13 @@ def _become(program: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
     try:
         os.execve(program, [program, *argv], dict(env))
     except OSError as exc:
-        sys.stderr.write(f"claude: cannot run {program}: {exc.strerror}\n")
+        _complain(program, exc.errno or 0)
         return 127 if isinstance(exc, FileNotFoundError) else 126
+
+
+def _complain(program: str, number: int) -> None:
+    cure = "install it: npm install -g @anthropic-ai/claude-code, or name it in HIVE_CLAUDE_BIN"
+    sys.stderr.write(f"claude: cannot run {program}: {os.strerror(number)}; {cure}\n")
 
 
 class Tap:
@@ -106,6 +125,10 @@ class Tap:
     def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: int = 0) -> int:
         """Run Claude Code to its end; returns its exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *PASSED_ON})
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_DFL
+        )  # ignored by whoever started this, it would cost Claude's exit code
+        self.program = argv[0]
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.telemetry = os.open(self.paths.telemetry, append, 0o644)
         claude_stdout = os.open(self.paths.claude_stream, append, 0o644)
@@ -124,6 +147,7 @@ class Tap:
             new_group=False,
         )
         os.close(claude_stdout)
+        self.hear()  # waits for the child's pid: a signal that comes now has to reach it
         os.set_blocking(self.witness.fd, False)
         self.follow()
         code = self.end[0] if self.end else 1
@@ -159,8 +183,8 @@ class Tap:
             if word == "pid":
                 self.child = int(rest[0])
             elif word == "error":
-                sys.stderr.write(f"claude: cannot run: {os.strerror(int(rest[0]))}\n")
-            elif word == "end":
+                _complain(self.program, int(rest[0]))
+            elif word == "over":
                 self.end = (int(rest[0]), int(rest[1]))
         if gone and self.end is None:
             self.end = (128 + signal.SIGKILL, signal.SIGKILL)

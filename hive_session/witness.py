@@ -4,20 +4,24 @@ The witness is a fork of the lean process that asks (runner or tap), not a shell
 ever sees a task, and exit codes and signals stay apart. Stdlib only.
 """
 
+import fcntl
 import os
+import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
-ORPHAN_CHECK_S = 5.0  # how often a witness looks whether its parent still lives
+BLOCKED = (signal.SIGCHLD, signal.SIGIO, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ORPHAN_CHECK_S = 30.0  # the pipe tells a witness at once that its parent is gone; this is the net beneath that
+REPARENTED_S = 0.01  # between a parent's closing of its files and the kernel's handing on of its children
 EXIT_BYTES = 256  # reserved for the exit file at birth, so that a full disk cannot lose an exit code
 
 
 class Witness:
     """The parent's view of a witness: its pid, and the pipe on which it tells what happens.
 
-    Lines on the pipe: `pid STEP PID`, `error STEP ERRNO`, `end STEP EXIT_CODE SIGNAL`.
+    Lines on the pipe: `pid STEP PID`, `error STEP ERRNO`, `ended STEP`, and last `over STEP EXIT_CODE SIGNAL`.
     """
 
     __slots__ = ("_rest", "fd", "pid")
@@ -53,9 +57,10 @@ def spawn(
 ) -> Witness:
     """Start the argvs of `steps` one after the other beneath a witness; the first that fails ends the chain.
 
-    The last one's end goes to `exit_path` by rename, into room reserved beforehand. When the parent dies, the witness calls
-    `orphaned(step, pid, pipe)`, which may take the parent's place and need not return. Signals that end the parent do not
-    reach the child: the caller sends those it wants to.
+    So does SIGTERM to the witness, after the step that runs. The last one's end goes to `exit_path` by rename, into room
+    reserved beforehand. When the parent dies, the witness calls `orphaned(step, pid, pipe)`, which takes the parent's
+    place, collects the child and does not return. Signals that end the parent do not reach the child: the caller sends
+    those it wants to. Raises: OSError.
     """
     _reserve(exit_path)
     parent = os.getpid()
@@ -64,18 +69,28 @@ def spawn(
     if pid:
         os.close(writing)
         return Witness(pid, reading)
-    os.close(reading)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-    code = by = 0
-    for step, argv in enumerate(steps):
-        child = _start(argv, env, cwd, (stdin, stdout, stderr), new_group, step, writing)
-        status = _wait(child, parent, partial(orphaned, step, child, writing) if orphaned else _stay)
-        code, by = split_status(status)
-        _tell(writing, f"end {step} {code} {by}")
-        if code:
-            break
-    write_exit(exit_path, attempt=attempt, code=code, signal_number=by)
-    os._exit(code)
+    try:
+        os.close(reading)
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        _ask_for_hangup(writing)
+        orphanhood = _Orphanhood(parent, writing, orphaned)
+        code = 0
+        for step, argv in enumerate(steps):
+            child = _start(argv, env, cwd, (stdin, stdout, stderr), new_group, step, writing)
+            code, by = _wait(step, child, orphanhood)
+            over = code != 0 or step == len(steps) - 1 or signal.SIGTERM in signal.sigpending()
+            _tell(writing, f"over {step} {code} {by}" if over else f"ended {step}")
+            if over:
+                write_exit(exit_path, attempt=attempt, code=code, signal_number=by)
+            orphanhood.look(step, child)
+            os.waitpid(child, 0)
+            if over:
+                break
+        os._exit(code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(70)  # nothing of this process may go on as a second parent
 
 
 def split_status(status: int) -> tuple[int, int]:
@@ -117,6 +132,7 @@ def _start(
     step: int,
     told: int,
 ) -> int:
+    """The pid of the new child, which may have ended already: that it could not become `argv` is told."""
     failing, failed = os.pipe()  # close-on-exec: end of file means that exec went through
     child = os.fork()
     if not child:
@@ -152,21 +168,38 @@ def _become(
         os._exit(127 if exc.errno == 2 else 126)
 
 
-def _wait(child: int, parent: int, orphaned: Callable[[], object]) -> int:
-    """The child's wait status; calls `orphaned` once when `parent` is gone."""
-    watching = True
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status
-        signal.sigtimedwait({signal.SIGCHLD}, ORPHAN_CHECK_S if watching else 3600)
-        if watching and os.getppid() != parent:
-            watching = False
-            orphaned()
+def _ask_for_hangup(told: int) -> None:
+    """Have the kernel send SIGIO when the reader of `told`, the parent, closes it: at its death at the latest."""
+    fcntl.fcntl(told, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(told, fcntl.F_SETFL, fcntl.fcntl(told, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _stay() -> None:
-    """What a witness without a part to take over does when its parent is gone: wait on, and write down the end."""
+class _Orphanhood:
+    """Looks whether the parent still lives, and lets `orphaned` take its place when it does not."""
+
+    __slots__ = ("_orphaned", "_parent", "_told")
+
+    def __init__(self, parent: int, told: int, orphaned: Callable[[int, int, int], None] | None) -> None:
+        self._parent = parent
+        self._told = told
+        self._orphaned = orphaned
+
+    def look(self, step: int, child: int) -> float:
+        """Seconds after which to look again. Does not return when `orphaned` took over."""
+        if self._orphaned is None:
+            return ORPHAN_CHECK_S
+        if os.getppid() != self._parent:
+            self._orphaned(step, child, self._told)
+        poll = select.poll()
+        poll.register(self._told, 0)
+        return REPARENTED_S if poll.poll(0) else ORPHAN_CHECK_S
+
+
+def _wait(step: int, child: int, orphanhood: _Orphanhood) -> tuple[int, int]:
+    """(exit code, signal or 0) of the child once it has ended; it is left to be collected."""
+    while (end := os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None:
+        signal.sigtimedwait((signal.SIGCHLD, signal.SIGIO), orphanhood.look(step, child))
+    return (end.si_status, 0) if end.si_code == os.CLD_EXITED else (128 + end.si_status, end.si_status)
 
 
 def _tell(fd: int, line: str) -> None:

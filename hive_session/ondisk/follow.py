@@ -32,15 +32,23 @@ class Lines:
 
 
 class Changes:
-    """Waits until something changes in a few directories. One inotify instance; close it after use."""
+    """Waits until something changes in a few files or directories. One inotify instance; close it after use."""
 
-    def __init__(self, directories: Iterable[str]) -> None:
+    def __init__(self, paths: Iterable[str]) -> None:
         from inotify_simple import INotify, flags
 
         self._inotify = INotify()
-        mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE
-        for directory in directories:
-            self._inotify.add_watch(directory, mask)
+        self._mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE
+        self._paths = list(paths)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Watch each path, and again what stands there now: a log that was renamed is not the one that grows."""
+        for path in self._paths:
+            try:
+                self._inotify.add_watch(path, self._mask)  # once more changes nothing
+            except FileNotFoundError:
+                continue  # in the middle of a renaming; the sweep comes back to it
 
     def wait(self, also: Iterable[int] = (), timeout_s: float = SWEEP_S) -> list[int]:
         """Return at the first change, when one of the descriptors `also` is readable, or after `timeout_s`.
@@ -51,6 +59,8 @@ class Changes:
         readable, _, _ = select.select([self._inotify.fileno(), *others], [], [], timeout_s)
         if self._inotify.fileno() in readable:
             self._inotify.read(timeout=0)
+        else:
+            self._watch()
         return [fd for fd in others if fd in readable]
 
     def close(self) -> None:

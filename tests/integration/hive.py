@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 DEADLINE_S = 20.0  # of every wait for something that takes milliseconds when all is well
 STEP_S = 0.01
+SCRIPTS = sysconfig.get_path("scripts")
 FOREIGN = ("HIVE_", "MAX_CONCURRENT_SESSIONS", "ANTHROPIC_", "CLAUDE")
 
 
@@ -93,8 +94,9 @@ class Hive:
             HIVE_LOG_DIR=self.layout.log_dir,
             HIVE_CONFIG=str(self.config),
             HIVE_STOP_GRACE_S="2",
-            **settings,
+            PATH=f"{SCRIPTS}:{os.environ['PATH']}",
         )
+        self.env.update(settings)
         self._calls: list[subprocess.Popen[bytes]] = []
         self._agents = 0
         os.makedirs(self.layout.workspace)
@@ -143,9 +145,8 @@ class Hive:
         self, *words: str, env: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
     ) -> subprocess.Popen[bytes]:
         """`hive-session WORDS…` as a process that goes on beside the test."""
-        script = f"{sysconfig.get_path('scripts')}/hive-session"
         call = subprocess.Popen(
-            [script, *words],
+            [f"{SCRIPTS}/hive-session", *words],
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -234,6 +235,10 @@ class Hive:
                 if mark.encode() in words and is_alive(int(name)):
                     found.append(int(name))
         return found
+
+    def all_gone(self, session_id: str | None = None) -> bool:
+        """True once nothing works in this workspace (for one session, where one is named) any more."""
+        return until(lambda: not self.processes(session_id), f"the end of {self.processes(session_id)}")
 
     def runner(self, session_id: str) -> int:
         """The pid in run.lock, of a process that lives; 0 when there is none."""

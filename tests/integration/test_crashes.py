@@ -1,0 +1,274 @@
+"""SIGKILL of anything at any moment: the truth survives, and nothing runs on that should not."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_session.ondisk.liveness import run_is_alive
+from hive_session.stream import Stream
+from tests.integration.hive import Hive, children, is_alive, kill, read_bytes, until
+
+FOREVER = "exec sleep 1000"
+
+
+@pytest.fixture
+def hive(tmp_path: Path) -> Iterator[Hive]:
+    with Hive(tmp_path / "hive") as hive:
+        yield hive
+
+
+def end(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in ("status", "reason", "exit_code", "signal"))
+
+
+def kill_and_see_gone(*pids: int) -> None:
+    kill(pids)
+    until(lambda: not any(map(is_alive, pids)), f"the end of {pids}")
+
+
+# -- the runner --------------------------------------------------------------------------------------------------------
+
+
+def test_the_witness_takes_a_killed_runners_place(hive: Hive) -> None:
+    session_id = hive.launch(hive.shell('while [ ! -e go ]; do sleep 0.05; done; : "$(seq 200000)"; exit 9'))
+    run = hive.run(session_id)
+    kill_and_see_gone(run.runner)
+    until(lambda: hive.runner(session_id) == run.witness, "the witness's pid in run.lock", 3)
+    assert hive.record(session_id)["status"] == "running"
+    seen = len(hive.events(session_id, "resources"))
+    until(lambda: len(hive.events(session_id, "resources")) > seen, "a sample by the witness")
+    Path(hive.paths(session_id).dir, "go").touch()
+    record = hive.ended(session_id)
+    assert end(record) == ("failed", "exit", 9, None)
+    assert record["rusage"]["cpu_user_ms"] > 0
+    assert hive.all_gone(session_id)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_timeout_holds_though_the_runner_is_killed_before_or_in_its_grace(tmp_path: Path, moment: str) -> None:
+    with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="1.5") as hive:
+        agent = hive.shell("trap 'echo asked' TERM; while :; do sleep 0.1; done")
+        session_id = hive.create(agent, "--timeout", "0.8")
+        hive.start(session_id)
+        run = hive.run(session_id)
+        if moment == "after":
+            until(lambda: b"asked" in hive.output(session_id), "SIGTERM")
+        kill_and_see_gone(run.runner)
+        assert end(hive.ended(session_id)) == ("failed", "timeout", 137, 9)
+        assert hive.all_gone()
+
+
+def test_stop_ends_a_run_whose_runner_was_killed(hive: Hive) -> None:
+    session_id = hive.launch(hive.shell(FOREVER))
+    run = hive.run(session_id)
+    kill_and_see_gone(run.runner)
+    assert hive.answer("stop", session_id) == b"stopped\n"
+    assert end(hive.on_disk(session_id))[:2] == ("failed", "cancelled")
+    assert hive.all_gone()
+
+
+def test_a_runner_killed_while_it_stops_still_gives_a_cancelled_session(hive: Hive) -> None:
+    session_id = hive.launch(hive.shell("trap 'echo asked' TERM; while :; do sleep 0.1; done"))
+    run = hive.run(session_id)
+    stopping = hive.begin("stop", session_id)
+    until(lambda: b"asked" in hive.output(session_id), "SIGTERM")
+    kill_and_see_gone(run.runner)
+    assert stopping.wait(timeout=20) == 0
+    assert end(hive.on_disk(session_id)) == ("failed", "cancelled", 137, 9)
+    assert hive.all_gone()
+
+
+def test_what_escaped_from_the_tree_ends_with_a_run_whose_runner_was_killed(hive: Hive) -> None:
+    code = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    open("escaped", "w").write(str(os.getpid()) + "\\n")
+    time.sleep(1000)
+os.wait()
+while not os.path.exists("go"): time.sleep(0.02)
+"""
+    session_id = hive.launch(hive.python(code))
+    place = hive.paths(session_id).dir
+    escaped = int(until(lambda: read_bytes(f"{place}/escaped").strip(), "the escape"))
+    kill_and_see_gone(hive.run(session_id).runner)
+    assert is_alive(escaped)
+    Path(place, "go").touch()
+    assert end(hive.ended(session_id)) == ("completed", "exit", 0, None)
+    assert not is_alive(escaped)
+
+
+def test_a_runner_killed_before_its_agent_runs_leaves_a_lost_session(tmp_path: Path) -> None:
+    with Hive(tmp_path / "hive", MAX_CONCURRENT_SESSIONS="1") as hive:
+        hive.launch(hive.shell(FOREVER))
+        session_id = hive.launch(hive.shell(FOREVER))
+        kill_and_see_gone(until(lambda: hive.runner(session_id), "a queueing runner"))
+        assert end(hive.record(session_id)) == ("failed", "lost", None, None)
+
+
+# -- the witness -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("exit 5", ("failed", "exit", 5, None)), ("kill -KILL $$", ("failed", "signal", 137, 9))],
+)
+def test_the_runner_collects_the_agent_of_a_killed_witness(
+    hive: Hive, script: str, expected: tuple[str, str, int, int | None]
+) -> None:
+    session_id = hive.launch(hive.shell(f"while [ ! -e go ]; do sleep 0.05; done; {script}"))
+    run = hive.run(session_id)
+    kill_and_see_gone(run.witness)
+    assert hive.record(session_id)["status"] == "running"
+    Path(hive.paths(session_id).dir, "go").touch()
+    assert end(hive.ended(session_id)) == expected
+    assert json.loads(read_bytes(hive.paths(session_id).exit))["exit_code"] == expected[2]
+    assert hive.all_gone()
+
+
+def test_stop_and_timeout_work_without_a_witness(hive: Hive) -> None:
+    session_id = hive.create(hive.shell(FOREVER), "--timeout", "1.5")
+    hive.start(session_id)
+    kill_and_see_gone(hive.run(session_id).witness)
+    assert end(hive.ended(session_id)) == ("failed", "timeout", 143, 15)
+    assert hive.all_gone()
+
+
+def test_without_runner_and_witness_the_agent_goes_on_and_nobody_claims_to_know_its_end(hive: Hive) -> None:
+    session_id = hive.launch(hive.shell("while [ ! -e go ]; do sleep 0.05; done; echo the end"))
+    run = hive.run(session_id)
+    kill_and_see_gone(run.witness, run.runner)
+    assert is_alive(run.agent)
+    assert hive.answer("status", session_id) == b"running\n"
+    Path(hive.paths(session_id).dir, "go").touch()
+    until(lambda: not run_is_alive(hive.paths(session_id).run_lock), "the end of the agent")
+    assert hive.answer("status", session_id) == b"failed\n"
+    assert end(hive.on_disk(session_id)) == ("failed", "lost", None, None)
+    assert hive.output(session_id) == b"the end\n"
+    assert hive.call("wait", session_id).returncode == 1
+
+
+def test_stop_ends_an_agent_that_has_neither_runner_nor_witness(hive: Hive) -> None:
+    session_id = hive.launch(hive.shell(FOREVER))
+    run = hive.run(session_id)
+    kill_and_see_gone(run.witness, run.runner)
+    assert hive.answer("stop", session_id) == b"stopped\n"
+    assert end(hive.on_disk(session_id))[:2] == ("failed", "cancelled")
+    assert not is_alive(run.agent)
+
+
+def test_stop_ends_strays_of_a_session_that_is_over(hive: Hive) -> None:
+    """The agent has closed all it inherited, so nothing holds run.lock once runner and witness are killed."""
+    session_id = hive.launch(
+        hive.python("import os, time; os.closerange(3, 256); print('up', flush=True); time.sleep(1000)")
+    )
+    until(lambda: b"up" in hive.output(session_id), "the agent's word")
+    run = hive.run(session_id)
+    kill_and_see_gone(run.witness, run.runner)
+    assert end(hive.record(session_id)) == ("failed", "lost", None, None)
+    assert is_alive(run.agent)
+    assert hive.answer("stop", session_id) == b"already_stopped\n"
+    assert not is_alive(run.agent)
+
+
+def test_reconcile_ends_strays_and_marks_what_is_lost(hive: Hive) -> None:
+    stray = hive.launch(
+        hive.python("import os, time; os.closerange(3, 256); print('up', flush=True); time.sleep(1000)")
+    )
+    until(lambda: b"up" in hive.output(stray), "the agent's word")
+    alive = hive.launch(hive.shell(FOREVER))
+    run = hive.run(stray)
+    kill_and_see_gone(run.witness, run.runner)
+    hive.answer("reconcile")
+    assert not is_alive(run.agent)
+    assert hive.on_disk(stray)["reason"] == "lost"
+    assert hive.on_disk(alive)["status"] == "running"
+    assert is_alive(hive.run(alive).agent)
+
+
+# -- the tap and Claude Code beneath it --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tapped:
+    """The pids of a run of the rehearsal: the tap is the agent, beneath it its witness, beneath that `claude`."""
+
+    session_id: str
+    runner: int
+    tap: int
+    tap_witness: int
+    claude: int
+
+
+def rehearse(hive: Hive, seconds: str) -> Tapped:
+    """A rehearsal that is under way."""
+    session_id = hive.create("rehearsal")
+    hive.answer("start", "--detach", session_id, "--seconds", seconds)
+    run = hive.run(session_id)
+    witness = until(lambda: children(run.agent), "the tap's witness")[0]
+    claude = until(lambda: children(witness), "claude")[0]
+    until(lambda: hive.events(session_id, "agent_spawned"), "the first agents")
+    return Tapped(session_id, run.runner, run.agent, witness, claude)
+
+
+def test_a_killed_taps_lines_are_completed_at_the_end(hive: Hive) -> None:
+    tapped = rehearse(hive, "8")
+    stopped = [tapped.tap]
+    os.kill(tapped.tap, signal.SIGSTOP)  # it falls behind, then dies
+    at_least = os.stat(hive.paths(tapped.session_id).claude_stream).st_size + 1
+    until(lambda: os.stat(hive.paths(tapped.session_id).claude_stream).st_size > at_least, "more of Claude's lines")
+    kill_and_see_gone(*stopped)
+    record = hive.ended(tapped.session_id)
+    assert record["status"] == "failed"
+    assert hive.all_gone(tapped.session_id)
+    raw = read_bytes(hive.paths(tapped.session_id).claude_stream)
+    stream, expected, at = Stream(), [], 0
+    for line in raw.splitlines(keepends=True):
+        at += len(line)
+        expected += [event["type"] for event in stream.feed(line, at=at, now_ms=0)] if line.endswith(b"\n") else []
+    told = [event for event in hive.events(tapped.session_id) if event["type"] not in ("session", "resources")]
+    types = [event["type"] for event in told]
+    assert (types[0], types[-1]) == ("tap_started", "tap_ended")
+    assert types[1 : 1 + len(expected)] == expected
+    assert record["usage"]["agents"] == types.count("agent_spawned") > 0
+
+
+def test_a_killed_claude_is_the_true_end_of_the_session(hive: Hive) -> None:
+    tapped = rehearse(hive, "60")
+    kill_and_see_gone(tapped.claude)
+    assert end(hive.ended(tapped.session_id)) == ("failed", "signal", 137, 9)
+    assert hive.events(tapped.session_id)[-2]["type"] in ("tap_ended", "resources")
+    assert hive.all_gone()
+
+
+def test_a_killed_witness_of_the_tap_ends_the_session_and_all_of_it(hive: Hive) -> None:
+    tapped = rehearse(hive, "60")
+    kill_and_see_gone(tapped.tap_witness)
+    assert hive.ended(tapped.session_id)["status"] == "failed"
+    assert hive.all_gone()
+
+
+def test_a_rehearsal_completes_though_its_runner_is_killed(hive: Hive) -> None:
+    tapped = rehearse(hive, "2")
+    kill_and_see_gone(tapped.runner)
+    record = hive.ended(tapped.session_id)
+    assert end(record) == ("completed", "exit", 0, None)
+    assert record["usage"]["agents"] > 0
+    assert hive.all_gone()
+
+
+def test_claude_is_ended_when_runner_witness_and_tap_are_killed(hive: Hive) -> None:
+    """Nobody is left who could record more than Claude's own witness; stop and reconcile find what goes on."""
+    tapped = rehearse(hive, "60")
+    run = hive.run(tapped.session_id)
+    kill_and_see_gone(run.witness, run.runner, tapped.tap)
+    hive.call("stop", tapped.session_id)
+    assert hive.all_gone()
+    assert hive.record(tapped.session_id)["status"] == "failed"
