@@ -38,6 +38,7 @@ from tests.standin.scenarios import (
 
 NOT_FOUND = Refusal(status=404, error_type="not_found_error", message="Not found", retry=False)
 NOT_JSON = Refusal(status=400, error_type="invalid_request_error", message="Not a JSON object", retry=False)
+GATE_STEP_S = 0.05  # a request that waits at the gate also has to see the server close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +61,16 @@ class Request:
 class MessagesApi:
     """Context manager: serves `script` (a scenario or its name) on 127.0.0.1 until it is left.
 
-    `base_url` is what ANTHROPIC_BASE_URL wants; `requests` grows as requests come, in order of arrival.
+    `base_url` is what ANTHROPIC_BASE_URL wants; `requests` grows as requests come, in order of arrival. With a `gate`
+    every answer of the model waits until that is set, so that a test can look at all who ask while they all live.
     """
 
-    def __init__(self, script: Scenario | str = "answer", *, port: int = 0) -> None:
+    def __init__(
+        self, script: Scenario | str = "answer", *, port: int = 0, gate: threading.Event | None = None
+    ) -> None:
         self.scenario = scenario_named(script) if isinstance(script, str) else script
         self.requests: list[Request] = []
+        self.gate = gate
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}"
@@ -167,10 +172,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(NOT_JSON)
         elif request.path == "/v1/messages/count_tokens":
             self._respond_json(200, {"input_tokens": 1 + len(json.dumps(request.body)) // 4})
-        elif refusal := self.server.refusal_for(request):
-            self._refuse(refusal)
-        else:
-            self._answer(request.body)
+        elif self._may_pass():
+            refusal = self.server.refusal_for(request)
+            self._refuse(refusal) if refusal else self._answer(request.body)
+
+    def _may_pass(self) -> bool:
+        """True once the gate is open; False when the server closes before."""
+        gate = self.server.api.gate
+        while gate is not None and not gate.wait(GATE_STEP_S):
+            if self.server.closing.is_set():
+                return False
+        return True
 
     def _receive(self) -> Request:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -252,6 +252,29 @@ def test_ten_sessions_at_once_do_not_mix() -> None:
     assert len(set(ids)) == len(ids) == 20
 
 
+def test_a_gate_holds_answers_and_refusals_until_it_opens() -> None:
+    gate = threading.Event()
+    with MessagesApi("overloaded_then_ok", gate=gate) as api, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(_ask, api, _body(_user("ask")), session="s") for _ in range(3)]
+        while len(api.asked_by("queen")) < 3:
+            assert not any(answer.done() for answer in asked)
+        gate.set()
+        assert sorted(answer.result()[0] for answer in asked) == [200, 529, 529]
+
+
+def test_leaving_hangs_up_on_those_who_wait_at_the_gate() -> None:
+    before = set(threading.enumerate())
+    with MessagesApi("answer", gate=threading.Event()) as api:
+        connection = _connect(api)
+        connection.request("POST", "/v1/messages", json.dumps(_body(_user("ask"))))
+        while not api.asked_by("queen"):
+            time.sleep(0.01)
+    with pytest.raises(http.client.RemoteDisconnected):
+        connection.getresponse()
+    connection.close()
+    assert set(threading.enumerate()) == before
+
+
 def test_forever_calls_tools_without_end() -> None:
     call = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
     round_trip = [{"role": "assistant", "content": [call]}, _tool_results(call)]
