@@ -120,8 +120,9 @@ def empty_trash(layout: Layout, now: float) -> list[str]:
 def _bury(layout: Layout, name: str, now: float) -> None:
     """One line in the audit file for the directory `name` in the trash, exactly once, then the directory goes."""
     directory = f"{layout.trash}/{name}"
-    if f'"trash":"{name}"'.encode() not in _tail(layout.audit):
-        append_line(layout.audit, _audit_line(directory, name, now))
+    with locked(layout.audit):  # cleanups may meet over one directory
+        if f'"trash":"{name}"'.encode() not in _tail(layout.audit):
+            append_line(layout.audit, _audit_line(directory, name, now))
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -125,14 +125,21 @@ def _read_agent(name: str, value: Any, where: str) -> CommandAgent:
     if unknown := sorted(set(value) - {"argv", "stdin", "env", "runs_claude"}):
         raise BadConfig(f"{where}: no such key: {unknown[0]}", "known keys: argv, stdin, env, runs_claude")
     argv = value.get("argv")
-    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+    if not isinstance(argv, list) or not all(map(_passes_exec, argv)) or not argv or not argv[0]:
         raise BadConfig(f"{where}: argv is not a list of texts", 'write argv = ["prog", "{task}"]')
     env = value.get("env", {})
-    if not isinstance(env, dict) or not all(isinstance(text, str) for text in env.values()):
+    if not isinstance(env, dict) or not all(_passes_exec(text) for pair in env.items() for text in pair):
         raise BadConfig(f"{where}: env is not a table of texts")
+    if wrong := [key for key in env if not key or "=" in key]:
+        raise BadConfig(f"{where}: env: {wrong[0]!r} is not the name of a variable")
     stdin, runs_claude = value.get("stdin", "null"), value.get("runs_claude", False)
     if stdin not in ("null", "task"):
         raise BadConfig(f"{where}: stdin is {stdin!r}", 'write "null" or "task"')
     if not isinstance(runs_claude, bool):
         raise BadConfig(f"{where}: runs_claude is not true or false")
     return CommandAgent(name=name, argv=tuple(argv), stdin=stdin, env=env, runs_claude=runs_claude)
+
+
+def _passes_exec(value: Any) -> bool:
+    """True for a text that execve(2) takes."""
+    return isinstance(value, str) and "\0" not in value

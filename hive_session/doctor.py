@@ -218,7 +218,7 @@ def _strays(patient: Patient) -> Iterator[Finding]:
 
 def _zombies(patient: Patient) -> Iterator[Finding]:
     for name in os.listdir("/proc"):
-        if name.isdigit() and proctree.is_zombie(int(name)) and os.stat(f"/proc/{name}").st_uid == os.geteuid():
+        if name.isdigit() and proctree.is_zombie(int(name)) and _is_own(int(name)):
             parent = proctree.parent_of(int(name))
             yield Finding(
                 check="zombies",
@@ -226,6 +226,13 @@ def _zombies(patient: Patient) -> Iterator[Finding]:
                 what=f"process {name} has ended and process {parent} has not noticed",
                 mend=f"it goes when {parent} collects it or ends; as process 1 use an init that reaps (supervisord does)",
             )
+
+
+def _is_own(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except FileNotFoundError:  # collected meanwhile
+        return False
 
 
 def _records(patient: Patient) -> Iterator[Finding]:

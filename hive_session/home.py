@@ -2,12 +2,15 @@
 
 import os
 import pwd
-from collections.abc import Mapping
+
+TYPE_CHECKING = False  # collections.abc is left out: it would add a seventh to the time that `status` takes
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_USER = "dev"  # root acts as this user where it exists
 
 
-def acting_home(env: Mapping[str, str]) -> str:
+def acting_home(env: "Mapping[str, str]") -> str:
     """The home directory under which the default workspace lies."""
     if os.geteuid() == 0:
         try:

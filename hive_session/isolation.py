@@ -64,6 +64,6 @@ def session_environment(
         HIVE_ATTEMPT=str(attempt),
         HIVE_MIND_SESSION_ID=paths.id,  # the two names the original exported
         HIVE_MIND_OUTPUT_DIR=paths.output,
-        PATH=f"{paths.bin}:{env.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        PATH=f"{paths.bin}:{env.get('PATH') or '/usr/local/bin:/usr/bin:/bin'}",
     )
     return env

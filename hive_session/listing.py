@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hive_session.conclude import fold_telemetry
-from hive_session.errors import BadFile, NoSession, UsageError
+from hive_session.errors import HiveError, UsageError
 from hive_session.lifecycle import describe_end
 from hive_session.ondisk.index import Row
 from hive_session.ondisk.records import SessionRecord, parse_time
@@ -15,6 +15,7 @@ from hive_session.words import DAY_S, count, duration, money, one_line
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
 COLUMNS = ("ID", "STATUS", "AGE", "AGENTS", "TOKENS", "COST", "TASK")
 RIGHT = {"AGENTS", "TOKENS", "COST"}
+STATE_COLUMNS = 24  # files of the original may hold any text as status
 COLORS = {"starting": "33", "running": "34", "done": "32", "waiting": "90"}
 
 
@@ -50,7 +51,8 @@ def list_sessions(store: Store, wanted: Filter) -> list[dict[str, Any]]:
             shown = _describe(store, session_id, row)
             if all(shown["labels"].get(key) == value for key, value in wanted.labels.items()):
                 found.append(shown)
-    return sorted(found, key=lambda each: str(each["created"]), reverse=True)
+    found.sort(key=lambda each: parse_time(each["created"]) or 0.0)
+    return found[::-1]
 
 
 def _row_fits(row: Row, wanted: Filter, now: float) -> bool:
@@ -65,8 +67,14 @@ def _row_fits(row: Row, wanted: Filter, now: float) -> bool:
 def _describe(store: Store, session_id: str, row: Row) -> dict[str, Any]:
     try:
         record = store.read(session_id)
-    except (BadFile, NoSession):
-        return {"session_id": session_id, **row, "state": row["status"], "labels": {}}
+    except HiveError:
+        return {
+            "session_id": session_id,
+            **row,
+            "state": row["status"],
+            "labels": {},
+            "age_seconds": _age_s(store, row["created"]),
+        }
     usage = _usage(store, record)
     return {
         "session_id": session_id,
@@ -77,7 +85,7 @@ def _describe(store: Store, session_id: str, row: Row) -> dict[str, Any]:
         "created": record.created,
         "started": record.started,
         "ended": record.ended,
-        "age_seconds": int(store.now() - (parse_time(record.created) or store.now())),
+        "age_seconds": _age_s(store, record.created),
         "attempt": record.attempt,
         "agent": record.agent,
         "priority": record.priority,
@@ -86,6 +94,11 @@ def _describe(store: Store, session_id: str, row: Row) -> dict[str, Any]:
         "task": record.task,
         "output_dir": record.output_dir,
     }
+
+
+def _age_s(store: Store, created: str) -> int:
+    """Seconds since `created`; 0 where that is no time."""
+    return int(store.now() - (parse_time(created) or store.now()))
 
 
 def _usage(store: Store, record: SessionRecord) -> dict[str, Any]:
@@ -116,7 +129,7 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
     known = "agents" in each
     return (
         each["session_id"][:8],
-        each["state"],
+        one_line(each["state"], STATE_COLUMNS),
         _age(each),
         str(each["agents"]) if known else "-",
         count(each["tokens"]) if known else "-",
@@ -127,7 +140,7 @@ def _cells(each: dict[str, Any]) -> tuple[str, ...]:
 
 def _age(each: dict[str, Any]) -> str:
     """Relative below a day, the date above."""
-    seconds = each.get("age_seconds", 0)
+    seconds = each["age_seconds"]
     return duration(seconds) if seconds < DAY_S else str(each["created"])[:10]
 
 

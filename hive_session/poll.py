@@ -23,8 +23,13 @@ def main() -> int:
         word = read_status(argv[1])
         if word is not None and _print(word):
             return 0
+    import gc
+
+    gc.disable()  # what is imported stays to the end: looking through it for garbage is a sixth of a command's time
     from hive_session.cli.app import main as cli
 
+    gc.freeze()
+    gc.enable()
     return cli()
 
 

@@ -62,9 +62,12 @@ def _first(candidates: list[str], *, not_this: str) -> str | None:
 
 
 def _is_ours(path: str) -> bool:
-    """True for another installation's console script of the wrapper or the tap."""
-    with open(path, "rb") as file:
-        head = file.read(512)
+    """True for another installation's console script of the wrapper or the tap, which everybody may read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
     return b"cf_wrapper" in head or b"hive_session" in head
 
 

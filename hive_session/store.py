@@ -90,7 +90,7 @@ class Store:
             replace_file(paths.record, encode_session(edited))
             try:
                 self._put_row(session_id, row_of(edited))
-            except OSError:
+            except (OSError, HiveError):
                 self._distrust_index()
             if (edited.status, edited.attempt) != (record.status, record.attempt):
                 with suppress(OSError):

@@ -1,5 +1,7 @@
 """How figures read to people, on the terminal and in logs (one language everywhere: the same words as the page). Pure."""
 
+import unicodedata
+
 DAY_S = 86_400
 
 
@@ -35,10 +37,23 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal printable `text` takes: two for an ideograph or emoji, none for an accent of its own."""
+    return sum(
+        0 if unicodedata.category(c) in ("Mn", "Me") else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text
+    )
+
+
 def one_line(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters, control characters made visible, an ellipsis where it was cut."""
-    clean = "".join(c if c.isprintable() else " " for c in text.strip())
-    return clean if len(clean) <= width else clean[: max(0, width - 1)].rstrip() + "…"
+    """`text` on one line of at most `width` columns, blanks for control characters, an ellipsis where it was cut."""
+    head = text.strip()[: 8 * width + 8]  # a task may have megabytes
+    clean = "".join(c if c.isprintable() else " " for c in head).strip()
+    if len(head) == len(text.strip()) and columns(clean) <= width:
+        return clean
+    end, room = 0, width - 1
+    while end < len(clean) and (room := room - columns(clean[end])) >= 0:
+        end += 1
+    return clean[:end].rstrip() + "…"
 
 
 def progress_line(

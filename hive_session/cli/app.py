@@ -15,7 +15,7 @@ SOFTWARE = 70  # EX_SOFTWARE: our own bug
 
 app = typer.Typer(
     name="hive-session",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,6 +37,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -45,6 +46,9 @@ def options(
     """Options of every command."""
     if debug:
         os.environ["HIVE_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 def main() -> int:
@@ -56,8 +60,11 @@ def main() -> int:
     except HiveError as exc:
         return _fail(exc.what, exc.hint, exc.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has what it wanted
-        return 0
+        return _reader_gone()
+    except SystemExit as exc:
+        if isinstance(exc.__context__, BrokenPipeError):  # typer makes an exit 1 of it, which here means "no"
+            return _reader_gone()
+        raise
     except OSError as exc:
         error = from_os_error(exc, "system call failed:")
         return _fail(error.what, error.hint, error.exit_code)
@@ -65,6 +72,12 @@ def main() -> int:
         return INTERRUPTED
     except Exception as exc:
         return _unexpected(exc)
+
+
+def _reader_gone() -> int:
+    """The reader of stdout has what it wanted."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _fail(what: str, hint: str, code: int) -> int:

@@ -56,39 +56,41 @@ def open_context() -> Context:
     return Context(Store(config.layout, time.time), config, user)
 
 
-def reading_context() -> Context:
-    """For commands that read: what they repair on the way must belong to HIVE_USER too, so root becomes it here as well."""
-    context = open_context()
-    if os.path.isdir(context.store.layout.sessions):
-        become_user(context)
-    return context
-
-
-def acting_context(session: str | None = None) -> tuple[Context, str]:
+def acting_context(session: str | None = None, *, takes_all: bool = False) -> tuple[Context, str]:
     """For commands that write: root becomes HIVE_USER first. Gives the full id of `session`, or '' where none is named.
 
+    With `takes_all`, whatever root owns in any session is handed over: the original left records that root alone can read.
     Raises: NoSession, BadFile: before anything is touched.
     """
     context = open_context()
     session_id = context.store.find(session) if session is not None else ""
     if session_id:
         context.store.read(session_id)
-    become_user(context, session_id)
+    become_user(context, context.store.session_ids() if takes_all else [session_id] if session_id else [])
     return context, session_id
 
 
-def become_user(context: Context, session_id: str = "") -> None:
-    """Root becomes HIVE_USER, to whom the addressed session is handed over; anybody else stays who they are."""
+def reading_context(session: str | None = None) -> tuple[Context, str]:
+    """For commands that read; the same, as what they repair on the way must be HIVE_USER's too. Makes no directories."""
+    context = open_context()
+    session_id = context.store.find(session) if session is not None else ""
+    if os.path.isdir(context.store.layout.sessions):
+        become_user(context, [session_id] if session_id else [])
+    return context, session_id
+
+
+def become_user(context: Context, sessions: Iterable[str] = ()) -> None:
+    """Root becomes HIVE_USER, to whom these sessions are handed over; anybody else stays who they are."""
     if context.user is None or context.user.pw_uid == 0:
         return
     try:
-        identity.become(context.user, context.config.layout, session_id or None, os.environ)
+        identity.become(context.user, context.config.layout, sessions, os.environ)
     except OSError as exc:
         raise errors.from_os_error(exc, f"becoming {context.user.pw_name}:") from None
 
 
 def warn_if_root(context: Context) -> None:
-    """Before an agent is started by root for lack of anybody else."""
+    """Say that an agent was started by root for lack of anybody else."""
     if os.geteuid() == 0 and context.user is None:
         warn("root acts as root: there is no user dev, and HIVE_USER names no other")
 
@@ -128,7 +130,7 @@ def answer(data: bytes) -> None:
 def complete_id(incomplete: str) -> list[tuple[str, str]]:
     """Shell completion of session ids, each with its status and the start of its task."""
     try:
-        rows = reading_context().store.rows()
+        rows = reading_context()[0].store.rows()
     except (errors.HiveError, OSError):
         return []
     return [(each, f"{row['status']}: {row['task'][:40]}") for each, row in rows.items() if each.startswith(incomplete)]

@@ -20,6 +20,7 @@ from hive_session.cli.context import (
 )
 from hive_session.cli.sessions import WRITE_CODES, Id, create_request
 from hive_session.ending import follow_log, wait_until_ended
+from hive_session.errors import UsageError
 from hive_session.launch import Launched, launch
 from hive_session.lifecycle import describe_end, outcome_code
 from hive_session.ondisk.records import SessionRecord, encode_session
@@ -69,10 +70,10 @@ def run(
 ) -> int:
     context = open_context()
     request = create_request(context, words, task_file, agent, timeout, label, env)
-    warn_if_root(context)
     become_user(context)
     record = making.create_session(context.store, request)
     launched = launch(context.store, context.config, os.environ, record.session_id, None, resume=False)
+    warn_if_root(context)
     try:
         ended = follow_progress(context.store, launched.record, quiet=json)
     except KeyboardInterrupt:
@@ -97,9 +98,10 @@ Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return once it run
 
 
 def start(session: Id, args: Args = None, detach: Detach = False) -> int:
+    words = _as_text(args or [])
     context, session_id = acting_context(session)
+    launched = launch(context.store, context.config, os.environ, session_id, words, resume=False)
     warn_if_root(context)
-    launched = launch(context.store, context.config, os.environ, session_id, tuple(args or ()), resume=False)
     return _see_through(context, launched, detach)
 
 
@@ -115,10 +117,21 @@ RESUME_HELP = help_text(
 
 
 def resume(session: Id, args: Args = None, detach: Detach = False) -> int:
+    words = _as_text(args) if args else None
     context, session_id = acting_context(session)
+    launched = launch(context.store, context.config, os.environ, session_id, words, resume=True)
     warn_if_root(context)
-    launched = launch(context.store, context.config, os.environ, session_id, tuple(args) if args else None, resume=True)
     return _see_through(context, launched, detach)
+
+
+def _as_text(args: list[str]) -> tuple[str, ...]:
+    """Arguments that a record can hold. Raises: UsageError."""
+    for word in args:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the agent's argument {word!r} is not UTF-8 text") from None
+    return tuple(args)
 
 
 def _see_through(context: Context, launched: Launched, detach: bool) -> int:
@@ -181,8 +194,8 @@ WAIT_HELP = help_text(
 
 
 def wait(session: Id, json: Annotated[bool, typer.Option("--json", help="Print the final record.")] = False) -> int:
-    store = reading_context().store
-    record = wait_until_ended(store, store.find(session))
+    context, session_id = reading_context(session)
+    record = wait_until_ended(context.store, session_id)
     if json:
         answer(encode_session(record))
     sys.stdout.flush()

@@ -158,8 +158,8 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print status, reason, exit code and more.")] = False,
 ) -> None:
     try:
-        store = reading_context().store
-        record = store.settled(store.find(session))
+        context, session_id = reading_context(session)
+        record = context.store.settled(session_id)
     except NoSession:
         print("not_found")
         raise
@@ -191,14 +191,13 @@ GET_HELP = help_text(
 
 def get(session: Id) -> None:
     try:
-        store = reading_context().store
-        session_id = store.find(session)
-        record = store.settled(session_id)
+        context, session_id = reading_context(session)
+        record = context.store.settled(session_id)
     except NoSession:
         print('{"error": "Session not found"}')
         raise
-    raw = read_file(store.paths(session_id).record)
-    on_disk = store.read(session_id)
+    raw = read_file(context.store.paths(session_id).record)
+    on_disk = context.store.read(session_id)
     answer(raw if on_disk == record else encode_session(record))
 
 
@@ -241,8 +240,8 @@ def log(session: Id) -> None:
 
 def _print_field(session: str, name: str) -> None:
     try:
-        store = reading_context().store
-        record = store.read(store.find(session))
+        context, session_id = reading_context(session)
+        record = context.store.read(session_id)
     except NoSession:
         print()
         raise
@@ -275,7 +274,7 @@ INIT_HELP = help_text(
 
 
 def init() -> None:
-    context, _ = acting_context()
+    context, _ = acting_context(takes_all=True)
     try:
         making.make_roots(context.store.layout)
         context.store.index()

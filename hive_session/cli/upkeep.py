@@ -9,8 +9,9 @@ import typer
 
 from hive_session import errors
 from hive_session.cleanup import Limits, clean_up
-from hive_session.cli.context import acting_context, answer, help_text, reading_context
+from hive_session.cli.context import acting_context, answer, help_text, reading_context, say
 from hive_session.cli.sessions import WRITE_CODES
+from hive_session.create import make_roots
 from hive_session.doctor import Finding, Patient, examine
 from hive_session.errors import UsageError
 from hive_session.reconcile import reconcile as reconcile_all
@@ -114,8 +115,9 @@ RECONCILE_HELP = help_text(
 
 
 def reconcile(json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:
-    context, _ = acting_context()
+    context, _ = acting_context(takes_all=True)
     try:
+        make_roots(context.store.layout)
         report = reconcile_all(context.store, context.config.stop_grace_s)
     except OSError as exc:
         raise errors.from_os_error(exc, "reconciling:") from None
@@ -135,6 +137,7 @@ REINDEX_HELP = help_text(
 def reindex() -> None:
     context, _ = acting_context()
     try:
+        make_roots(context.store.layout)
         context.store.rebuild_index()
     except OSError as exc:
         raise errors.from_os_error(exc, "writing the index:") from None
@@ -152,18 +155,28 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended without a decision of yours.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a finding.")] = False,
 ) -> int:
-    context = acting_context()[0] if fix else reading_context()
+    context = (acting_context(takes_all=True) if fix else reading_context())[0]
     problems = 0
     found = list(examine(Patient(context.store, context.config, os.environ)))
     for finding in found:
-        mended = fix and finding.fix is not None
-        if mended and finding.fix is not None:
-            finding.fix()
+        mended = fix and _mend(finding)
         problems += finding.level == "problem" and not mended
         _show(finding, mended, json)
     if not found and not json:
         print("all is well")
     return 1 if problems else 0
+
+
+def _mend(finding: Finding) -> bool:
+    """True when there was a way to mend it, and it worked."""
+    if finding.fix is None:
+        return False
+    try:
+        finding.fix()
+    except (OSError, errors.HiveError) as exc:
+        say(f"hive-session: {finding.check}: cannot be mended: {exc}")
+        return False
+    return True
 
 
 def _show(finding: Finding, mended: bool, json: bool) -> None:

@@ -60,7 +60,7 @@ def ls(
         newer_s=parse_age(newer, "--newer"),
         older_s=parse_age(older, "--older"),
     )
-    found = list_sessions(reading_context().store, wanted)
+    found = list_sessions(reading_context()[0].store, wanted)
     if json:
         answer(b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found))
         return
@@ -78,9 +78,9 @@ From = Annotated[int, typer.Option("--from", metavar="OFFSET", min=0, help="Begi
 
 
 def logs(session: Id, follow: Follow = False, start: From = 0) -> None:
-    store = reading_context().store
-    record = store.read(store.find(session))
-    paths = store.paths(record.session_id)
+    context, session_id = reading_context(session)
+    context.store.read(session_id)
+    paths = context.store.paths(session_id)
     if follow:
         for chunk in follow_log(paths, start):
             answer(chunk)
@@ -102,9 +102,9 @@ TELEMETRY_HELP = help_text(
 
 
 def telemetry(session: Id, follow: Follow = False, start: From = 0) -> None:
-    store = reading_context().store
-    record = store.read(store.find(session))
-    paths = store.paths(record.session_id)
+    context, session_id = reading_context(session)
+    context.store.read(session_id)
+    paths = context.store.paths(session_id)
     if follow:
         for batch in follow_telemetry(paths, start):
             answer(b"".join(batch))

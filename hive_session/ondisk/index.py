@@ -61,11 +61,11 @@ def decode_index(raw: bytes, path: str) -> tuple[str, dict[str, Row]]:
 def _check_row(session_id: str, value: Any, path: str) -> Row:
     if not isinstance(value, dict):
         raise BadRecord(path, f"the row of {session_id} is not an object")
-    texts = {key: value.get(key) for key in ("task", "status", "created", "dir")}
+    updated = value.get("updated")
+    texts = {key: value.get(key) for key in Row.__annotations__}
+    texts["updated"] = updated if isinstance(updated, str) and updated else texts["created"]
     if not all(isinstance(text, str) for text in texts.values()):
         raise BadRecord(path, f"the row of {session_id} lacks task, status, created or dir")
-    updated = value.get("updated")
-    texts["updated"] = updated if isinstance(updated, str) and updated else texts["created"]
     return texts  # type: ignore[return-value]  # the loop above proved each to be text
 
 
@@ -75,19 +75,28 @@ def splice_row(raw: bytes, session_id: str, row: Row | None) -> bytes | None:
     Costs a search and one copy instead of a parse: 0.4 ms against 9-21 at 10,000 rows.
     """
     opening = raw.find(_OPEN, 0, 200)
-    if not raw.startswith(_HEAD) or opening < 0 or not raw.endswith(_CLOSE):
+    if not raw.startswith(_HEAD) or not raw.endswith(_CLOSE) or raw.count(b'"', len(_HEAD), max(opening, 0)) != 2:
         return None
     first, last = opening + len(_OPEN), len(raw) - len(_CLOSE)
-    start = raw.find(b'\n"%b":' % session_id.encode(), opening) + 1
-    if not start:
+    start = raw.find(b'"%b"' % session_id.encode(), opening)
+    if start < 0:
         return raw if row is None else _append(raw, first, last, encode_row(session_id, row))
-    end = raw.find(b"\n", start, last + 1)
-    if end < 0:
+    end = raw.find(b"\n", start)
+    if raw[start - 1 : start] != b"\n" or not _is_row(raw[start:end]):
         return None
     if row is not None:
         comma = b"," if raw[end - 1 : end] == b"," else b""
         return _join(raw, start, encode_row(session_id, row) + comma, end)
     return _cut(raw, start, end, first)
+
+
+def _is_row(line: bytes) -> bool:
+    """True for one whole row; a row that somebody broke into lines by hand would be torn apart."""
+    try:
+        found = orjson.loads(b"{%b}" % line.removesuffix(b","))
+    except orjson.JSONDecodeError:
+        return False
+    return len(found) == 1 and is_session_id(*found)
 
 
 def _join(raw: bytes, start: int, line: bytes, end: int) -> bytes:
@@ -96,13 +105,18 @@ def _join(raw: bytes, start: int, line: bytes, end: int) -> bytes:
     return b"".join((view[:start], line, view[end:]))
 
 
-def _append(raw: bytes, first: int, last: int, line: bytes) -> bytes:
-    return _join(raw, last, line if first == last else b",\n" + line, last)
+def _append(raw: bytes, first: int, last: int, line: bytes) -> bytes | None:
+    if first == last:  # no row yet
+        return _join(raw, last, line, last)
+    whole = _is_row(raw[raw.rfind(b"\n", 0, last) + 1 : last])
+    return _join(raw, last, b",\n" + line, last) if whole else None
 
 
-def _cut(raw: bytes, start: int, end: int, first: int) -> bytes:
+def _cut(raw: bytes, start: int, end: int, first: int) -> bytes | None:
     if raw[end - 1 : end] == b",":
         return _join(raw, start, b"", end + 1)
+    if end != len(raw) - len(_CLOSE):
+        return None
     if start == first:  # the only row
         return _join(raw, start, _CLOSE, len(raw))
-    return _join(raw, start - 2, b"", end)  # the last row takes the comma before it along
+    return _join(raw, start - 2, b"", end) if raw[start - 2 : start - 1] == b"," else None  # with the comma before it

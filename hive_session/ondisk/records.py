@@ -106,7 +106,18 @@ def _is_labels(value: Any) -> bool:
 # What a value must be where it is present and not null, with the words for when it is not.
 _KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
-        ("updated", "priority", "agent", "started", "ended", "reason", "detail", "boot", "conversation"),
+        (
+            "updated",
+            "priority",
+            "agent",
+            "request_sha256",
+            "started",
+            "ended",
+            "reason",
+            "detail",
+            "boot",
+            "conversation",
+        ),
         lambda value: isinstance(value, str),
         "not text",
     ),
@@ -143,6 +154,7 @@ def _build(found: dict[str, Any], path: str) -> SessionRecord:
     for key in ("args", "env"):
         known[key] = tuple(known.get(key) or ())
     known["labels"] = known.get("labels") or {}
+    _check_depth({**extra, "metadata": known.get("metadata")}, path)
     known["usage"] = _part(Usage, known.get("usage"), path)
     known["rusage"] = _part(ResourceUsage, known.get("rusage"), path)
     for key in ("updated", "priority", "agent", "attempt", "external", "runs_claude"):
@@ -163,6 +175,14 @@ def _check_types(known: dict[str, Any], path: str) -> None:
                 raise BadRecord(path, f"{key} is {words}")
 
 
+def _check_depth(kept: dict[str, Any], path: str) -> None:
+    """orjson reads four times as deep as it writes, and what is read must be writable at the next change."""
+    try:
+        orjson.dumps(kept)
+    except orjson.JSONEncodeError as exc:
+        raise BadRecord(path, f"nested too deeply ({exc})") from None
+
+
 def _part(kind: type[Any], value: Any, path: str) -> Any:
     """A nested record of numbers; fields it does not know are dropped, as they can be measured again."""
     if value is None:
@@ -181,7 +201,8 @@ def encode_session(record: SessionRecord) -> bytes:
     document: dict[str, Any] = {}
     for f in dataclasses.fields(record):
         value = getattr(record, f.name)
-        if f.name == "extra" or (value in (None, (), {}, False) and type(value) is not int and f.name not in _ALWAYS):
+        empty = value is None or value is False or value in ((), {})
+        if f.name == "extra" or (empty and f.name not in _ALWAYS):
             continue
         document[f.name] = value
     document.update(record.extra)
@@ -210,8 +231,7 @@ def parse_time(text: str) -> float | None:
 
 def end_time(record: SessionRecord) -> float | None:
     """When the session ended, in epoch seconds: `ended`, else (files of the original) `updated`, else `created`."""
-    candidates = (record.ended, record.extra.get("ended"), record.updated, record.created)
-    for text in candidates:
-        if isinstance(text, str) and text and (moment := parse_time(text)) is not None:
+    for text in (record.ended, record.updated, record.created):
+        if text and (moment := parse_time(text)) is not None:
             return moment
     return None
