@@ -67,6 +67,8 @@ def _seconds(value: Any) -> float:
     return number
 
 
+PATHS = ("HIVE_WORKSPACE", "HIVE_OUTPUT_ROOT", "HIVE_LOG_DIR")  # session.json promises absolute ones
+
 # field of Config -> (environment variable, key in the file or None, how a value is read)
 SETTINGS: dict[str, tuple[str, str | None, Callable[[Any], Any]]] = {
     "user": ("HIVE_USER", "user", _text),
@@ -84,6 +86,9 @@ def resolve_config(
     env: Mapping[str, str], file_text: str | None, file_path: str, home: str, exists: Callable[[str], bool]
 ) -> Config:
     """The Config that `env` and the TOML text describe. Raises: BadConfig, naming key and source, for anything wrong."""
+    for variable in PATHS:
+        if env.get(variable):
+            _read(_absolute, env[variable], variable)
     document = _parse(file_text, file_path)
     agents = _read_agents(document.pop("agents", {}), file_path)
     values: dict[str, Any] = {}

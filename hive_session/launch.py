@@ -160,7 +160,7 @@ def _own_env(paths: SessionPaths) -> dict[str, str]:
 
 def _prepare(paths: SessionPaths, record: SessionRecord) -> None:
     """Everything the agent will find, and nothing that the last attempt left to be misread. Raises: OSError."""
-    for path in (paths.exit, paths.claude_exit, paths.stop_request):
+    for path in (paths.exit, paths.claude_exit, f"{paths.claude_exit}.tmp", paths.stop_request):
         remove_file(path)
     for name in ("tmp", "cache", "state", "bin"):
         os.makedirs(paths.at(name), exist_ok=True)
@@ -196,6 +196,10 @@ def _missing(spec: agents.AgentSpec, programs: Programs, env: Mapping[str, str])
         return "claude-flow is not installed: run bin/setup where npm is, or name it in HIVE_CLAUDE_FLOW_BIN"
     if "claude" in spec.programs and programs.claude is None:
         return "Claude Code is not installed: npm install -g @anthropic-ai/claude-code, or name it in HIVE_CLAUDE_BIN"
+    wanted = {"claude-flow": programs.claude_flow, "claude": programs.claude}
+    for path in (wanted[name] for name in spec.programs):
+        if path is not None and not os.access(path, os.X_OK):
+            return f"{path} is not there or cannot be run by this user: correct HIVE_CLAUDE_FLOW_BIN or HIVE_CLAUDE_BIN"
     if "claude" in spec.programs and os.geteuid() == 0 and env.get("IS_SANDBOX") != "1":
         return "Claude Code refuses to work for root: set HIVE_USER to the user it shall run as"
     return None

@@ -97,6 +97,8 @@ def outcome_code(record: SessionRecord) -> int:
     """The exit code of `start`, `run` and `wait` for an ended session: the agent's own; never 0 for a failed one."""
     if record.status == "completed":
         return 0
+    if record.reason == "timeout":
+        return FALLBACK_CODES["timeout"]
     return record.exit_code or FALLBACK_CODES.get(record.reason or "", 1)
 
 

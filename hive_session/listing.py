@@ -66,7 +66,7 @@ def _row_fits(row: Row, wanted: Filter, now: float) -> bool:
 
 def _describe(store: Store, session_id: str, row: Row) -> dict[str, Any]:
     try:
-        record = store.read(session_id)
+        record = store.settled(session_id)
     except HiveError:
         return {
             "session_id": session_id,

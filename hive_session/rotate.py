@@ -34,9 +34,12 @@ def rotate(log: str, base_file: str, backups: int, telemetry: str) -> None:
     gone, the mark alone says whether the cut was made.
     """
     with os.fdopen(open_base(base_file), "r+b") as file, open(log, "r+b") as head:
-        base = settle_base(log, decode_base(os.pread(file.fileno(), 256, 0)))
+        found = decode_base(os.pread(file.fileno(), 256, 0))
+        base = settle_base(log, found)
         if base.leaving:
             base = _put_away(log, head.fileno(), file.fileno(), base, backups, telemetry)
+        elif found.leaving:
+            write_base(file.fileno(), base)  # before there is a new copy, which would speak for the old base
         info = os.fstat(head.fileno())
         length = (info.st_size - 1) // info.st_blksize * info.st_blksize
         if length > 0:

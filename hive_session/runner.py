@@ -179,7 +179,7 @@ class Run:
 
     def watch(self) -> None:
         """Until the agent has ended: sample, rotate, enforce the deadline, obey signals."""
-        while not self.over:
+        while not self.over or self.claude_works_on():
             info = signal.sigtimedwait(WATCHED, self.next_wait())
             if info is not None and info.si_signo in STOPPING and not self.requested:
                 self.terminate(self.why_stopped())
@@ -190,10 +190,14 @@ class Run:
                 self.on_tick()
                 self.next_tick = time.monotonic() + self.sampler.tick_s
 
+    def claude_works_on(self) -> bool:
+        """Claude Code outlives an agent or tap that was killed: it may finish its work, and its end is the session's."""
+        return os.path.exists(f"{self.plan['claude_exit']}.tmp") and bool(self.leftovers())
+
     def next_wait(self) -> float:
         """Seconds until something is due."""
         deadline = 0.0 if self.requested else self.deadline
-        due = min(self.next_tick, *filter(None, (deadline, self.kill_at, self.pump_at)))
+        due = min((self.next_tick, *filter(None, (deadline, self.kill_at, self.pump_at))))
         return max(0.0, due - time.monotonic())
 
     def enforce(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 import stat
 import subprocess
 import sys
@@ -22,11 +23,34 @@ CALL_S = 50.0
 
 Done = subprocess.CompletedProcess[bytes]
 
+# hive-session, killed with SIGKILL right before its n-th change of the filesystem.
+KILLED = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+def stop_before(name):
+    real = getattr(os, name)
+    def counted(*args, **kwargs):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return real(*args, **kwargs)
+    setattr(os, name, counted)
+for name in ("rename", "unlink", "rmdir", "write", "mkdir", "symlink", "fsync", "ftruncate"):
+    stop_before(name)
+from hive_session.poll import main
+sys.exit(main())
+"""
+
 
 class Console(Hive):
-    """A workspace, and every way to call hive-session on it."""
+    """A workspace, and every way to call hive-session on it. Root stays root here, unless HIVE_USER is among `settings`."""
 
     program = SCRIPT
+
+    def __init__(self, root: Path, **settings: str) -> None:
+        as_root = {"HIVE_USER": "root"} if os.geteuid() == 0 else {}
+        super().__init__(root, **{**as_root, **settings})  # type: ignore[arg-type]  # no setting is called output_root
 
     def do(
         self,
@@ -51,6 +75,13 @@ class Console(Hive):
             group=who.pw_gid if who else None,
             extra_groups=[] if who else None,
         )
+
+    def kill_at(self, step: int, *words: str) -> int:
+        """The return code of `hive-session WORDS…` killed before its change number `step`; 0 when it got through."""
+        argv = [sys.executable, "-c", KILLED, str(step), *words]
+        code = subprocess.run(argv, env=self.env, capture_output=True, timeout=CALL_S).returncode
+        assert code in (0, -signal.SIGKILL)
+        return code
 
     def new(
         self, *words: str | bytes, stdin: bytes = b"", env: Mapping[str, str] | None = None, program: str | None = None

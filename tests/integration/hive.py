@@ -137,7 +137,9 @@ class Hive:
 
     def python(self, code: str, **options: object) -> str:
         """The name of a new agent that is this Python program; sys.argv[1] is the task."""
-        return self.agent([sys.executable, "-c", code, "{task}"], **options)
+        program = self.root / f"agent{self._agents + 1}.py"
+        program.write_text(code, encoding="utf-8")
+        return self.agent([sys.executable, str(program), "{task}"], **options)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 

@@ -67,12 +67,17 @@ def test_whatever_is_wrong_in_the_file_is_named_with_the_file(console: Console, 
         ("HIVE_LOG_BACKUPS", "1.5"),
         ("HIVE_CLAUDE_BIN", "claude"),
         ("HIVE_CLAUDE_FLOW_BIN", "./claude-flow"),
+        ("HIVE_WORKSPACE", "workspace"),
+        ("HIVE_OUTPUT_ROOT", "./outputs"),
+        ("HIVE_LOG_DIR", "~/logs"),
     ],
 )
 def test_whatever_is_wrong_in_a_variable_is_named_with_it(console: Console, variable: str, value: str) -> None:
+    before = console.snapshot()
     done = console.do("create", "work", env={variable: value})
     assert done.returncode == 78
     assert variable in error_line(done) and value in error_line(done)
+    assert console.snapshot() == before
 
 
 def test_a_file_that_is_named_must_be_there_and_be_text(console: Console, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_each_status_has_its_word_and_each_row_its_figures(console: Console) -> 
         killed[:8]: "failed: signal 9",
         lost[:8]: "failed: lost",
     }
-    assert re.fullmatch(r"3 m 1\d s", rows[waiting[:8]][1])
+    assert re.fullmatch(r"3 m \d\d s", rows[waiting[:8]][1])
     assert rows[done[:8]][1:] == ["2 h 5 m", "14", "12.4 k", "$0.21", "work"]
     assert rows[exited[:8]][2:] == ["1", "950", "-", "work"]
     assert rows[lost[:8]][1] == "2025-10-05"

@@ -125,7 +125,7 @@ class Storm:
                     parents[pid] = read_bytes(f"/proc/{fields[1]}/cmdline")
             since.clear()
             since.update(found)
-            old = [f"{pid} of {parents[pid]}" for (pid, _), at in found.items() if now - at > ZOMBIE_S]
+            old = [f"{pid} of {parents[pid]!r}" for (pid, _), at in found.items() if now - at > ZOMBIE_S]
             assert not old, f"zombies: {old}"
 
         return find

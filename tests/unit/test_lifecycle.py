@@ -152,7 +152,8 @@ def test_a_failed_session_never_exits_with_0(reason: str) -> None:
 
 
 def test_the_agents_own_code_wins() -> None:
-    assert outcome_code(record(status="failed", reason="timeout", exit_code=143)) == 143
+    assert outcome_code(record(status="failed", reason="cancelled", exit_code=137)) == 137
+    assert outcome_code(record(status="failed", reason="timeout", exit_code=143)) == 124  # as timeout(1) says it
     assert outcome_code(record(status="completed", reason="exit", exit_code=0)) == 0
 
 
