@@ -190,16 +190,21 @@ def _log_header(paths: SessionPaths, record: SessionRecord, job: Job) -> int:
     return offset
 
 
+INSTALL = {
+    "claude-flow": "run bin/setup where npm is, or name it in HIVE_CLAUDE_FLOW_BIN",
+    "claude": "npm install -g @anthropic-ai/claude-code, or name it in HIVE_CLAUDE_BIN",
+}
+
+
 def _missing(spec: agents.AgentSpec, programs: Programs, env: Mapping[str, str]) -> str | None:
     """Why this agent cannot be run here, in words for people; None when it can."""
-    if "claude-flow" in spec.programs and programs.claude_flow is None:
-        return "claude-flow is not installed: run bin/setup where npm is, or name it in HIVE_CLAUDE_FLOW_BIN"
-    if "claude" in spec.programs and programs.claude is None:
-        return "Claude Code is not installed: npm install -g @anthropic-ai/claude-code, or name it in HIVE_CLAUDE_BIN"
-    wanted = {"claude-flow": programs.claude_flow, "claude": programs.claude}
-    for path in (wanted[name] for name in spec.programs):
-        if path is not None and not os.access(path, os.X_OK):
-            return f"{path} is not there or cannot be run by this user: correct HIVE_CLAUDE_FLOW_BIN or HIVE_CLAUDE_BIN"
+    found = {"claude-flow": programs.claude_flow, "claude": programs.claude}
+    for name in spec.programs:
+        path = found[name]
+        if path is None:
+            return f"{name} is not installed: {INSTALL[name]}"
+        if not os.access(path, os.X_OK):
+            return f"{path} does not exist or cannot be run by this user: {INSTALL[name]}"
     if "claude" in spec.programs and os.geteuid() == 0 and env.get("IS_SANDBOX") != "1":
         return "Claude Code refuses to work for root: set HIVE_USER to the user it shall run as"
     return None

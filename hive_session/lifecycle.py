@@ -20,7 +20,7 @@ FALLBACK_CODES = {
     "cancelled": 143,
     "interrupted": 143,
     "lost": 1,
-    "spawn_error": 1,
+    "spawn_error": 127,
     "exit": 1,
     "signal": 1,
 }

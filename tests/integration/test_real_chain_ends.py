@@ -131,9 +131,8 @@ def test_a_program_named_wrongly_fails_the_session_with_127(
         session_id = chain.create(agent)
         assert chain.call("start", session_id).returncode == 127
         record = chain.on_disk(session_id)
-        assert (record["status"], record["exit_code"]) == ("failed", 127)
-        said = chain.output(session_id).decode()
-        assert all(words in said for words in (NOT_THERE, variable, sentence))
+        assert (record["status"], record["reason"]) == ("failed", "spawn_error")
+        assert all(words in record["detail"] for words in (NOT_THERE, variable, sentence))
         assert not api.requests
 
 

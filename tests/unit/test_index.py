@@ -103,6 +103,7 @@ def test_any_bytes_give_rows_or_bad_record_and_are_spliced_or_not(raw: bytes) ->
     assert splice_row(raw, IDS[0], ROW) is None or raw.startswith(b'{"created":')
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(st.none() | st.text(max_size=5), lambda inner: st.dictionaries(st.sampled_from([*IDS, *ROW]), inner))
 )

@@ -61,6 +61,10 @@ def test_the_suite_s_own_secrets_are_withheld(name: str) -> None:
     assert environment({"KEPT": "1"})["KEPT"] == "1"
 
 
+def test_tokens_of_the_suite_and_marks_of_another_claude_code_are_among_what_is_withheld() -> None:
+    assert {"TCP_AUTH_TOKEN", "WS_AUTH_TOKEN", "CLAUDECODE", "HIVE_TAPPED"} <= set(WITHHELD)
+
+
 def test_a_login_is_shared_where_it_is_the_users() -> None:
     assert "CLAUDE_CONFIG_DIR" not in environment(shares_login=True)
     assert environment({"CLAUDE_CONFIG_DIR": "/home/me/c"}, shares_login=True)["CLAUDE_CONFIG_DIR"] == "/home/me/c"

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_session.ondisk import events, records
@@ -113,6 +113,7 @@ def test_any_bytes_give_a_record_or_bad_record_and_nothing_else(raw: bytes) -> N
         assert exc.what
 
 
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(FIELDS) | texts, plain_json, max_size=6))
 @example({"usage": {"agents": True}})
 @example({"schema": True})
@@ -124,6 +125,7 @@ def test_any_values_give_a_record_that_can_be_written_or_bad_record(fields: dict
     assert decode_session(encode_session(found), "p") == found
 
 
+@settings(max_examples=60)
 @given(any_record)
 @example(record(timeout_s=0.0))
 @example(record(exit_code=0, attempt=0))
