@@ -244,10 +244,7 @@ class Run:
             return float(self.plan["grace_s"])
 
     def tree(self) -> list[int]:
-        """The agent's processes: all below this one but our own staff, and sessions started from inside this one.
-
-        Those live on by themselves.
-        """
+        """The agent's processes: all below this one but our own staff, and sessions started from inside, which live on."""
         keeper = 0 if self.witness is None else self.witness.pid
         staff = {self.recorder, self.rotator, *self.pump}
         own = (None, self.plan["session_id"])
@@ -324,10 +321,7 @@ class Run:
         return [self.plan["log"], self.plan["log_base"], str(self.plan["backups"]), self.plan["telemetry"]]
 
     def start_pump(self) -> int:
-        """Where the log's filesystem cannot drop a file's head: a pipe to a process that writes and rotates the log.
-
-        This process holds both ends, so that a pump that dies is replaced and no agent is hit by SIGPIPE.
-        """
+        # This process holds both ends, so that a pump that dies is replaced and no agent is hit by SIGPIPE.
         self.pump_fds = os.pipe()
         self.pump = [self.spawn_pump()]
         return self.pump_fds[1]

@@ -125,9 +125,7 @@ class Tap:
     def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: int = 0) -> int:
         """Run Claude Code to its end; returns its exit code."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *PASSED_ON})
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # ignored by whoever started this, it would cost Claude's exit code
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignored it would keep Claude's exit code from us
         self.program = argv[0]
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.telemetry = os.open(self.paths.telemetry, append, 0o644)

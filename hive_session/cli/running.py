@@ -29,7 +29,8 @@ from hive_session.stop import stop_session
 
 AGENT_CODE = (
     0,
-    "the session completed; otherwise the agent's own code, 128 + n for signal n, 124 for a timeout, 127 for an agent that cannot be started",
+    "the session completed; otherwise the agent's own code: 128 + n for signal n, 124 for a timeout, "
+    "127 for an agent that cannot be started",
 )
 RUN_CODES = (AGENT_CODE, *WRITE_CODES[1:])
 PASS_ON = {"allow_interspersed_args": False, "ignore_unknown_options": True}

@@ -109,7 +109,7 @@ def test_an_agent_killed_from_outside_is_a_signal(hive: Hive) -> None:
 
 @pytest.mark.parametrize(
     ("argv", "code", "word"),
-    [(["no-such-program"], 127, "No such file"), (["/etc/passwd", "{task}"], 126, "Permission denied")],
+    [(["/no/such/program"], 127, "No such file"), (["/etc/passwd", "{task}"], 126, "Permission denied")],
 )
 def test_an_agent_that_cannot_be_run_is_a_spawn_error_with_the_reason(
     hive: Hive, argv: list[str], code: int, word: str
@@ -154,7 +154,7 @@ def test_a_caller_that_ignores_sigchld_costs_no_exit_code(hive: Hive) -> None:
 def test_a_timeout_ends_everything_the_agent_started_whatever_it_ignores(tmp_path: Path) -> None:
     with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="0.5") as hive:
         session_id = hive.create(hive.python(BROOD), "--timeout", "1.5", task="1000")
-        assert hive.call("start", session_id).returncode == 137
+        assert hive.call("start", session_id).returncode == 124
         record = hive.on_disk(session_id)
         assert end(record) == ("failed", "timeout", 137, 9)
         pids = brood(hive, session_id)
@@ -167,7 +167,7 @@ def test_an_agent_has_the_grace_to_end_well(tmp_path: Path) -> None:
     with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="20") as hive:
         agent = hive.shell("trap 'echo saved; exit 5' TERM; echo up; while :; do sleep 0.05; done")
         session_id = hive.create(agent, "--timeout", "0.5")
-        assert hive.call("start", session_id).returncode == 5
+        assert hive.call("start", session_id).returncode == 124
         assert end(hive.on_disk(session_id)) == ("failed", "timeout", 5, None)
         assert hive.output(session_id).endswith(b"saved\n")
 
@@ -374,7 +374,7 @@ time.sleep(2.5)
     samples = hive.events(session_id, "resources")
     assert all(isinstance(value, int) for sample in samples for key, value in sample.items() if key != "type")
     alive = samples[:-1]
-    assert len(alive) >= 3
+    assert len(alive) >= 2
     assert alive[0]["processes"] >= 1
     assert 64 * MIB <= max(sample["rss_bytes"] for sample in alive) <= 160 * MIB
     assert 600 <= alive[-1]["cpu_ms"] <= 3000

@@ -37,6 +37,7 @@ class Round:
     """One session, and who is shot when: (seconds after the shot before, victim)."""
 
     session_id: str
+    words: tuple[str, ...]
     shots: tuple[tuple[float, str], ...]
 
 
@@ -74,7 +75,7 @@ class Storm:
 
     def _play(self, rounds: list[Round]) -> None:
         for each in rounds:
-            call = self.hive.begin("start", each.session_id)
+            call = self.hive.begin("start", each.session_id, *each.words)
             for delay_s, victim in each.shots:
                 time.sleep(delay_s)
                 pid = call.pid if victim == "cli" else self.victim(each.session_id, victim)
@@ -138,7 +139,8 @@ def plan(hive: Hive, dice: random.Random) -> list[Round]:
     for _ in range(ROUNDS):
         agent = "rehearsal" if dice.random() < REHEARSALS else dice.choice(agents)
         shots = [(dice.uniform(0, LONGEST_DELAY_S), dice.choice(VICTIMS)) for _ in range(dice.choice((1, 1, 2, 3)))]
-        rounds.append(Round(hive.create(agent), tuple(shots)))
+        words = ("--seconds", "2") if agent == "rehearsal" else ()
+        rounds.append(Round(hive.create(agent), words, tuple(shots)))
     return rounds
 
 

@@ -1,5 +1,6 @@
 """index.json: reading any layout, and the splice that equals to parse, change and dump."""
 
+import re
 from typing import Any
 
 import orjson
@@ -75,13 +76,11 @@ def test_an_index_with_blanks_anywhere_is_spliced_right_or_not_at_all(
     raw = encode_index("2026", rows)
     if tight:
         raw = raw.replace(b",\n", b"\n,") if rows else raw.replace(b"\n\n", b"\n")
-    for at, blank in blanks:  # outside of texts only: between a brace or comma and what follows
-        places = [
-            i + 1 for i in range(len(raw)) if raw[i : i + 2] in (b'{"', b',"', b"{\n", b",\n", b"}\n", b"}}", b"},")
-        ]
-        place = places[at % len(places)]
-        if raw[:place].replace(b'\\"', b"").count(b'"') % 2 == 0:
-            raw = raw[:place] + blank + raw[place:]
+    tokens = re.findall(rb'"(?:[^"\\]|\\.)*"|[{}:,\n]', raw)
+    assert b"".join(tokens) == raw
+    for at, blank in blanks:
+        tokens.insert(at % (len(tokens) + 1), blank)
+    raw = b"".join(tokens)
     orjson.loads(raw)
     found = splice_row(raw, session_id, row)
     if found is not None:
