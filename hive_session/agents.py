@@ -104,8 +104,10 @@ def _task_argument(spec: AgentSpec, task: str, session_id: str) -> str:
     if not any("{task}" in word for step in spec.steps for word in step):
         return task
     size = len(task.encode("utf-8", "surrogateescape"))
+    beside = max(len(word.encode()) - len("{task}") for step in spec.steps for word in step if "{task}" in word)
     positional = any(word == "{task}" for step in spec.steps for word in step)
-    if size <= spec.task_max_bytes and not (spec.programs and positional and task.startswith("-")):
+    fits = size <= spec.task_max_bytes and size + beside <= ARGUMENT_MAX_BYTES
+    if fits and not (spec.programs and positional and task.startswith("-")):
         return task
     if not spec.programs:
         hint = "let the agent read {task_file}, or take the task on stdin, in the configuration file"

@@ -7,6 +7,7 @@ from typing import Any
 
 from hive_session.errors import BadConfig
 from hive_session.ondisk.layout import Layout, resolve_layout
+from hive_session.words import one_line
 
 DEFAULT_FILE = "/etc/hive/hive.toml"
 LOG_MAX_BYTES = 50 * 1024 * 1024
@@ -61,7 +62,7 @@ def _count(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
-    number = float(value)
+    number = float(value) if not isinstance(value, bool) else -1.0
     if not 0 <= number < 1e9:
         raise ValueError("is not a number of seconds from 0")
     return number
@@ -106,16 +107,16 @@ def resolve_config(
 def _parse(text: str | None, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text) if text is not None else {}
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as exc:
         raise BadConfig(f"{path}: not TOML: {exc}") from None
 
 
 def _read(read: Callable[[Any], Any], value: Any, source: str) -> Any:
     try:
         return read(value)
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, OverflowError) as exc:
         reason = str(exc) if str(exc).startswith("is ") else "is not a number"
-        raise BadConfig(f"{source}: {value!r} {reason}") from None
+        raise BadConfig(f"{source}: {one_line(repr(value), 40)} {reason}") from None
 
 
 def _read_agents(table: Any, path: str) -> dict[str, CommandAgent]:

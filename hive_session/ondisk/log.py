@@ -43,14 +43,14 @@ def encode_base(base: Base) -> bytes:
 
 def settle_base(log: str, base: Base) -> Base:
     """`base` as it would be, had the last rotation not been killed; one whose head still stands in the log stays."""
-    if base.leaving and not _head_stands(log, base.mark):
+    if base.leaving and not (os.path.exists(log) and _head_stands(log, base.mark)):
         return Base(base.moved + base.leaving)
     return Base(base.moved) if base.mark.startswith(RENAMED) else base
 
 
 def _head_stands(log: str, mark: str) -> bool:
     if mark.startswith(RENAMED):
-        return os.path.exists(log) and os.stat(log).st_ino == int(mark.removeprefix(RENAMED))
+        return str(os.stat(log).st_ino) == mark.removeprefix(RENAMED)
     return os.path.exists(f"{log}.tmp") or head_is_marked(log, mark)
 
 

@@ -240,7 +240,11 @@ class Hive:
 
     def all_gone(self, session_id: str | None = None) -> bool:
         """True once nothing works in this workspace (for one session, where one is named) any more."""
-        return until(lambda: not self.processes(session_id), f"the end of {self.processes(session_id)}")
+        try:
+            return until(lambda: not self.processes(session_id), "the end of all processes")
+        except AssertionError as exc:
+            left = [read_bytes(f"/proc/{pid}/cmdline").replace(b"\0", b" ") for pid in self.processes(session_id)]
+            raise AssertionError(f"{exc}: {left}") from None
 
     def runner(self, session_id: str) -> int:
         """The pid in run.lock, of a process that lives; 0 when there is none."""
