@@ -41,10 +41,15 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def append_line(path: str, line: bytes, *, mode: int = 0o644) -> None:
-    """Append one line (or several whole ones) with a single O_APPEND write, never interleaved with others'."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
+    """Append one line (or several whole ones) with a single O_APPEND write, never interleaved with others'.
+
+    Where a full disk cut the line before it, that one is ended first.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
-        _write_all(fd, line)
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        _write_all(fd, b"\n" + line if torn and line else line)
     finally:
         os.close(fd)
 

@@ -73,6 +73,7 @@ class Run:
         self.pump_fds: tuple[int, int] | None = None
         self.pump_at = 0.0  # when to start another in place of one that died
         self.sampler = Sampler()
+        self.untold = b""
         self.next_tick = 0.0
         self.kill_at = 0.0
         self.agent_gone_at = 0.0
@@ -306,9 +307,9 @@ class Run:
     def sample(self) -> None:
         """What the tree uses now, into telemetry where it is worth a line."""
         self.sampler.take(self.tree())
-        line = self.sampler.line(time.monotonic(), time.time_ns() // 1_000_000)
+        line = self.untold or self.sampler.line(time.monotonic(), time.time_ns() // 1_000_000).encode()
         try:
-            os.write(self.telemetry, line.encode())
+            self.untold = line[os.write(self.telemetry, line) :]  # a line that was cut goes on where it was
         except OSError:
             pass  # a full disk costs samples, never the run
 

@@ -118,6 +118,7 @@ class Tap:
         self.attempt = attempt
         self.stream = Stream()
         self.rest = b""
+        self.untold = b""  # events that a full disk did not take yet
         self.end: tuple[int, int] | None = None
         self.child = 0
         self.next_check = time.monotonic() + ABANDONED_CHECK_S
@@ -205,11 +206,12 @@ class Tap:
 
     def tell(self, events: Sequence[Mapping[str, object]]) -> None:
         """Append events to the session's telemetry, in one write."""
-        if events:
+        self.untold += b"".join(encode_event(event) for event in events)
+        while self.untold:
             try:
-                os.write(self.telemetry, b"".join(encode_event(event) for event in events))
+                self.untold = self.untold[os.write(self.telemetry, self.untold) :]
             except OSError:
-                pass  # a full disk: what is missing is completed from claude.jsonl at the end of the run
+                return  # a full disk: told with what comes next, or completed from claude.jsonl at the end of the run
 
 
 def _pass_on(chunk: bytes) -> None:

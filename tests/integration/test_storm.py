@@ -158,10 +158,11 @@ def test_two_hundred_sessions_survive_whatever_is_killed(tmp_path: Path) -> None
         assert set(storm.hits) == set(VICTIMS), said
 
         hive.answer("reconcile")
-        for session_id, row in hive.index().items():
-            if row["status"] in ("starting", "running"):  # an agent that neither runner nor witness is left of
-                assert run_is_alive(hive.paths(session_id).run_lock), said
-                hive.answer("stop", session_id)
+        # What still runs by right are agents of which both keepers are gone.
+        stopped = [each for each, row in hive.index().items() if row["status"] in ("starting", "running")]
+        for session_id in stopped:
+            assert run_is_alive(hive.paths(session_id).run_lock), said
+            hive.answer("stop", session_id)
         hive.all_gone()
         rows = hive.index()
         assert rows.keys() == {each.session_id for each in storm.rounds}, said
@@ -170,7 +171,8 @@ def test_two_hundred_sessions_survive_whatever_is_killed(tmp_path: Path) -> None
             assert not run_is_alive(hive.paths(each.session_id).run_lock), said
             assert record["status"] in ("created", "completed", "failed"), f"{said}: {record}"
             assert rows[each.session_id]["status"] == record["status"], f"{said}: {record}"
-            assert_true_end(record, {victim for _, victim in each.shots}, said)
+            if each.session_id not in stopped:
+                assert_true_end(record, {victim for _, victim in each.shots}, said)
             hive.events(each.session_id)  # every line is whole
 
 
