@@ -31,7 +31,7 @@ class Config:
     """What hive-session goes by; each value from environment, then file, then default."""
 
     layout: Layout
-    user: str | None = None  # HIVE_USER: who root becomes; None: `dev` where that user exists
+    user: str | None = None  # HIVE_USER, never from a file: it decides where everything is. None: `dev` where it exists
     default_agent: str = "claude-flow"
     max_concurrent: int = 0  # sessions that run at once; 0: no limit
     stop_grace_s: float = STOP_GRACE_S
@@ -70,9 +70,8 @@ def _seconds(value: Any) -> float:
 
 PATHS = ("HIVE_WORKSPACE", "HIVE_OUTPUT_ROOT", "HIVE_LOG_DIR")  # session.json promises absolute ones
 
-# field of Config -> (environment variable, key in the file or None, how a value is read)
-SETTINGS: dict[str, tuple[str, str | None, Callable[[Any], Any]]] = {
-    "user": ("HIVE_USER", "user", _text),
+# field of Config -> (environment variable, key in the file, how a value is read)
+SETTINGS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "default_agent": ("HIVE_AGENT", "default_agent", _text),
     "max_concurrent": ("MAX_CONCURRENT_SESSIONS", "max_concurrent_sessions", _count),
     "stop_grace_s": ("HIVE_STOP_GRACE_S", "stop_grace_s", _seconds),
@@ -99,9 +98,9 @@ def resolve_config(
         if env.get(variable):
             values[name] = _read(read, env[variable], variable)
     if document:
-        known = ", ".join(sorted(key for _, key, _ in SETTINGS.values() if key))
+        known = ", ".join(sorted(key for _, key, _ in SETTINGS.values()))
         raise BadConfig(f"{file_path}: no such key: {sorted(document)[0]}", f"known keys: {known}, [agents.NAME]")
-    return Config(layout=resolve_layout(env, home, exists), agents=agents, **values)
+    return Config(user=env.get("HIVE_USER") or None, layout=resolve_layout(env, home, exists), agents=agents, **values)
 
 
 def _parse(text: str | None, path: str) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Store:
             if record.status == "created":  # with a run.lock readers look behind its row, should a crash keep it back
                 os.close(os.open(paths.run_lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
             edited = replace(edited, updated=format_time(self.now()))
+            if record.terminal:  # readers do not look behind a row that has ended, so it goes first
+                self._put_row(session_id, row_of(edited))
             replace_file(paths.record, encode_session(edited))
             try:
                 self._put_row(session_id, row_of(edited))
@@ -198,9 +200,12 @@ class Store:
 
     def _repaired(self, raw: bytes, session_id: str, row: Row) -> bytes:
         try:
-            self._put_row(session_id, row)
+            with locked(self.paths(session_id).lock):  # a change that is on its way puts its own row
+                with suppress(HiveError):
+                    row = row_of(self.read(session_id))
+                self._put_row(session_id, row)
             return self._read_index() or raw
-        except OSError:  # may not write, or the disk is full: the answer is true all the same
+        except (OSError, HiveError):  # may not write, or the disk is full: the answer is true all the same
             return splice_row(raw, session_id, row) or raw
 
     def rows(self) -> dict[str, Row]:

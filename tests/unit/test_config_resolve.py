@@ -30,12 +30,11 @@ def test_without_file_and_variables_everything_has_its_default() -> None:
     assert replace(resolved(""), layout=config.layout) == config
 
 
-def test_every_field_but_layout_and_agents_is_a_setting() -> None:
-    assert {field.name for field in fields(Config)} == {*SETTINGS, "layout", "agents"}
+def test_every_field_but_layout_user_and_agents_is_a_setting() -> None:
+    assert {field.name for field in fields(Config)} == {*SETTINGS, "layout", "user", "agents"}
 
 
 VALUES: dict[str, tuple[str, Any, str, Any]] = {  # in the file, what it means, in the variable, what that means
-    "user": ('"bee"', "bee", "wasp", "wasp"),
     "default_agent": ('"claude"', "claude", "rehearsal", "rehearsal"),
     "max_concurrent": ("3", 3, "5", 5),
     "stop_grace_s": ("2.5", 2.5, "0", 0.0),
@@ -74,7 +73,8 @@ def test_a_variable_wins_over_the_file_and_the_file_over_the_default(name: str) 
         ("stop_grace_s = inf", {}, f"{FILE}: stop_grace_s: inf is not a number of seconds from 0"),
         ("stop_grace_s = [1]", {}, f"{FILE}: stop_grace_s: [1] is not a number"),
         (None, {"HIVE_STOP_GRACE_S": "8 s"}, "HIVE_STOP_GRACE_S: '8 s' is not a number"),
-        ("user = 5", {}, f"{FILE}: user: 5 is not a text"),
+        ("user = 5", {}, f"{FILE}: no such key: user"),
+        ("default_agent = 5", {}, f"{FILE}: default_agent: 5 is not a text"),
         ('default_agent = ""', {}, f"{FILE}: default_agent: '' is not a text"),
         ('claude_bin = "claude"', {}, f"{FILE}: claude_bin: 'claude' is not an absolute path"),
         (None, {"HIVE_CLAUDE_BIN": "./claude"}, "HIVE_CLAUDE_BIN: './claude' is not an absolute path"),
