@@ -5,6 +5,7 @@ import fcntl
 import marshal
 import os
 import pwd
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -294,6 +295,9 @@ def _fork(
     libc = ctypes.CDLL(None, use_errno=True)
     pid = os.fork()
     if pid:
+        signal.signal(
+            signal.SIGCHLD, signal.SIG_IGN
+        )  # a runner that is killed must not stay behind as a zombie of ours
         os.close(writing)
         os.close(plan_fd)
         return Launched(record=record, ready_fd=reading, runner_pid=pid, log_offset=log_offset)

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from hive_session.ondisk.log import MARK_BYTES, Base, decode_base, encode_base, head_is_marked, settle_base
+from hive_session.ondisk.log import MARK_BYTES, Base, decode_base, encode_base, settle_base
 
 FALLOC_FL_COLLAPSE_RANGE = 0x08  # linux/falloc.h: removes a block-aligned range; what follows moves up
 
@@ -69,14 +69,13 @@ def tell_rotated(telemetry: str, moved: int) -> None:
 
 
 def _put_away(log: str, head: int, base_fd: int, base: Base, backups: int, telemetry: str) -> Base:
-    """From a whole copy that the base tells of to the end of the rotation; gives the base then."""
+    """From a whole copy that the base tells of, and a head not yet cut off, to the end of the rotation; the base then."""
     if os.path.exists(f"{log}.tmp"):
         os.pwrite(head, base.mark.encode(), 0)
         os.fdatasync(head)
         shift(log, backups)
         os.rename(f"{log}.tmp", f"{log}.1")
-    if head_is_marked(log, base.mark):
-        collapse(head, base.leaving)
+    collapse(head, base.leaving)
     after = Base(base.moved + base.leaving)
     write_base(base_fd, after)
     tell_rotated(telemetry, after.moved)

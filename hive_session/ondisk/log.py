@@ -51,11 +51,8 @@ def settle_base(log: str, base: Base) -> Base:
 def _head_stands(log: str, mark: str) -> bool:
     if mark.startswith(RENAMED):
         return str(os.stat(log).st_ino) == mark.removeprefix(RENAMED)
-    return os.path.exists(f"{log}.tmp") or head_is_marked(log, mark)
-
-
-def head_is_marked(log: str, mark: str) -> bool:
-    """True while the head of `log` waits to be cut off: all of it is in the copy."""
+    if os.path.exists(f"{log}.tmp"):
+        return True
     with open(log, "rb") as file:
         return file.read(len(mark)) == mark.encode()
 

@@ -172,6 +172,7 @@ def test_a_pump_outlives_the_runner_and_a_killed_one_is_replaced_by_whoever_took
     first = next(pid for pid in children(run.runner) if pid != run.witness)
     kill([run.runner])
     until(lambda: hive.runner(session_id) == run.witness, "the witness in its place")
+    until(lambda: len(hive.output(session_id)) > len(flood(total)) // 2, "half of the flood, with two pumps there")
     kill([first])
     assert hive.ended(session_id)["status"] == "completed"
     assert_same(hive.output(session_id), flood(total))
