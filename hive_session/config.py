@@ -1,6 +1,5 @@
 """Everything that can be configured, resolved once from the environment and one TOML file into a frozen Config."""
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,8 +103,12 @@ def resolve_config(
 
 
 def _parse(text: str | None, path: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    import tomllib
+
     try:
-        return tomllib.loads(text) if text is not None else {}
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as exc:
         raise BadConfig(f"{path}: not TOML: {exc}") from None
 

@@ -1,7 +1,6 @@
 """Making a session: the request is checked whole before anything is written, and the directory appears by one rename."""
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -40,6 +39,8 @@ class CreateRequest:
 
     def digest(self) -> str:
         """SHA-256 of the request: two creates with one --key are the same request when this is equal."""
+        import hashlib  # only --key needs it, and it takes 2 ms
+
         parts = [
             self.task,
             self.priority,
@@ -133,6 +134,8 @@ def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:
 
 def keyed_id(workspace: str, key: str) -> str:
     """The id that `--key KEY` always gives in this workspace: the directory's name is then the guard against a second one."""
+    import hashlib
+
     digest = hashlib.sha256(f"{os.path.realpath(workspace)}\0{key}".encode("utf-8", "surrogateescape")).digest()
     return str(uuid.UUID(bytes=digest[:16], version=4))
 

@@ -1,7 +1,6 @@
 """Checks of a workspace and its machine, each finding with the way to mend it."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -352,6 +351,8 @@ def _log_filesystem(patient: Patient) -> Iterator[Finding]:
 
 
 def _database_health(patient: Patient) -> Iterator[Finding]:
+    import sqlite3
+
     for session_id in patient.store.session_ids():
         path = patient.store.paths(session_id).database
         if not os.path.exists(path) or run_is_alive(patient.store.paths(session_id).run_lock):

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Never
 
 from hive_session.errors import Busy
@@ -21,6 +21,9 @@ def replace_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = T
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
+            if data and not durable:
+                # ext4 writes a file out when it replaces another, unless its blocks are allocated: 2 ms against 0.05.
+                os.posix_fallocate(fd, 0, len(data))
             _write_all(fd, data)
             if durable:
                 os.fsync(fd)
@@ -84,9 +87,8 @@ def locked(path: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     Blocking, because portalocker's default polls and starves writers: 8 of 64 never got the lock (facts/managers.md D);
     a timer bounds it. For the main thread only, as signals are.
     """
-    from portalocker import Lock, LockFlags
-
-    lock = Lock(path, "a", flags=LockFlags.EXCLUSIVE)
+    portalocker = _import_portalocker(os.path.dirname(path))
+    lock = portalocker.Lock(path, "a", flags=portalocker.LockFlags.EXCLUSIVE)
     previous = signal.signal(signal.SIGALRM, lambda number, frame: _expire(path, timeout_s, number, frame))
     signal.setitimer(signal.ITIMER_REAL, timeout_s)
     try:
@@ -98,6 +100,18 @@ def locked(path: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _import_portalocker(directory: str) -> ModuleType:
+    """portalocker, without the file that it would try out in the temporary directory, and fail where no room is for one."""
+    import tempfile
+
+    before, tempfile.tempdir = tempfile.tempdir, tempfile.tempdir or directory
+    try:
+        import portalocker
+    finally:
+        tempfile.tempdir = before
+    return portalocker
 
 
 def _expire(path: str, timeout_s: float, number: int, frame: FrameType | None) -> Never:

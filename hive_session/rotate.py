@@ -3,7 +3,6 @@
 A process of its own, started by the runner for each rotation, because fallocate(2) needs ctypes. Stdlib only.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -115,6 +114,8 @@ def shift(log: str, backups: int) -> None:
 
 def collapse(fd: int, length: int) -> None:
     """Cut the first `length` bytes (whole blocks) off an open file. Raises: OSError where the filesystem cannot."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     fallocate = libc.fallocate
     fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)

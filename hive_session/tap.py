@@ -4,6 +4,7 @@ Claude Code writes to claude.jsonl, a file, so that no reader's death can harm i
 to its own stdout, and appends events to telemetry.jsonl. A witness beneath records Claude's true exit in claude.exit.
 """
 
+import fcntl
 import glob
 import os
 import signal
@@ -18,11 +19,13 @@ from hive_session.ondisk.layout import SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.stream import Stream
 
-ACTIVE_POLL_S = 0.005
+SWEEP_S = 1.0  # the kernel tells of each write; this is the net beneath that
+ACTIVE_POLL_S = 0.005  # where it cannot tell, look this often, and ever less while nothing comes
 IDLE_POLL_S = 0.1
 ABANDONED_CHECK_S = 5.0
 CHUNK_BYTES = 1 << 20
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WATCHED = (signal.SIGCHLD, signal.SIGIO, *PASSED_ON)
 
 
 def main() -> int:
@@ -125,7 +128,7 @@ class Tap:
 
     def run(self, argv: Sequence[str], env: Mapping[str, str], stdin: int = 0) -> int:
         """Run Claude Code to its end; returns its exit code."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *PASSED_ON})
+        signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignored it would keep Claude's exit code from us
         self.program = argv[0]
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -156,16 +159,30 @@ class Tap:
 
     def follow(self) -> None:
         """Pass on what Claude Code writes until it has ended and all of it is read."""
-        pause = ACTIVE_POLL_S
+        told = self.ask_for_changes()
+        pause = 0.0
         while self.end is None:
-            info = signal.sigtimedwait({signal.SIGCHLD, *PASSED_ON}, pause)
+            info = signal.sigtimedwait(WATCHED, pause)
             if info is not None and info.si_signo in PASSED_ON and self.child:
                 os.kill(self.child, info.si_signo)
             self.hear()
             self.end_if_abandoned()
-            pause = ACTIVE_POLL_S if self.take() else min(pause * 1.5, IDLE_POLL_S)
+            if self.take():
+                pause = 0.0 if told else ACTIVE_POLL_S
+            else:
+                pause = SWEEP_S if told else min(max(pause * 1.5, ACTIVE_POLL_S), IDLE_POLL_S)
         while self.take():
             pass
+
+    def ask_for_changes(self) -> bool:
+        """Have the kernel send SIGIO at each write to a file of the session's directory; False where it cannot."""
+        directory = os.path.dirname(self.paths.claude_stream)
+        self.watched = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)  # the watch lasts until this is closed
+        try:
+            fcntl.fcntl(self.watched, fcntl.F_NOTIFY, fcntl.DN_MODIFY | fcntl.DN_MULTISHOT)
+        except OSError:
+            return False
+        return True
 
     def end_if_abandoned(self) -> None:
         """End a Claude Code of whose run nobody is left: no runner, no witness, no agent holds run.lock any more."""

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,6 +58,8 @@ def _is_sqlite(path: str) -> bool:
 
 
 def _vacuum(session_id: str, path: str) -> Vacuumed:
+    import sqlite3
+
     before = _size(path)
     try:
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None)
