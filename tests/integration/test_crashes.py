@@ -12,7 +12,7 @@ import pytest
 
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.stream import Stream
-from tests.integration.hive import Hive, children, is_alive, kill, read_bytes, until
+from tests.integration.hive import SCRIPTS, Hive, children, is_alive, kill, read_bytes, until
 
 FOREVER = "exec sleep 1000"
 
@@ -79,7 +79,7 @@ def test_a_runner_killed_while_it_stops_still_gives_a_cancelled_session(hive: Hi
     stopping = hive.begin("stop", session_id)
     until(lambda: b"asked" in hive.output(session_id), "SIGTERM")
     kill_and_see_gone(run.runner)
-    assert stopping.wait(timeout=20) == 0
+    assert stopping.wait(timeout=5.5) == 0, "the witness did not go on with it"
     assert end(hive.on_disk(session_id)) == ("failed", "cancelled", 137, 9)
     assert hive.all_gone()
 
@@ -282,3 +282,89 @@ def test_claude_is_ended_when_runner_witness_and_tap_are_killed(hive: Hive) -> N
     hive.call("stop", tapped.session_id)
     assert hive.all_gone()
     assert hive.record(tapped.session_id)["status"] == "failed"
+
+
+# -- a chain of two steps: claude-flow's init, then its hive, with Claude Code beneath it ------------------------------
+
+TWO_STEPS = """#!/bin/sh
+echo "$2" >> steps
+trap 'exit 0' TERM
+case $2 in
+init) while [ ! -e go ]; do sleep 0.05; done ;;
+*) trap - TERM; claude -p --output-format stream-json --verbose --seconds 2 "the task" </dev/null ;;
+esac
+"""
+
+
+def chain(hive: Hive, *words: str) -> str:
+    """A session of the agent claude-flow that is in its first step, until a file `go` is there."""
+    program = hive.root / "claude-flow"
+    program.write_text(TWO_STEPS)
+    program.chmod(0o755)
+    hive.env.update(HIVE_CLAUDE_FLOW_BIN=str(program), HIVE_CLAUDE_BIN=f"{SCRIPTS}/hive-rehearsal", IS_SANDBOX="1")
+    session_id = hive.launch("claude-flow", *words)
+    until(lambda: steps(hive, session_id) == ["init"], "the first step")
+    return session_id
+
+
+def pending(pid: int) -> list[int]:
+    """The signals that wait to be taken by a process."""
+    mask = int(read_bytes(f"/proc/{pid}/status").partition(b"ShdPnd:")[2].split()[0], 16)
+    return [number for number in range(1, 65) if mask & 1 << (number - 1)]
+
+
+def steps(hive: Hive, session_id: str) -> list[str]:
+    return read_bytes(f"{hive.paths(session_id).dir}/steps").decode().split()
+
+
+def go(hive: Hive, session_id: str) -> None:
+    Path(hive.paths(session_id).dir, "go").touch()
+
+
+def test_both_steps_run_and_claudes_end_is_that_of_the_session(hive: Hive) -> None:
+    session_id = chain(hive)
+    go(hive, session_id)
+    assert end(hive.ended(session_id)) == ("completed", "exit", 0, None)
+    assert steps(hive, session_id) == ["init", "spawn"]
+
+
+def test_a_stop_in_the_first_step_begins_no_second_though_the_first_ends_well(hive: Hive) -> None:
+    session_id = chain(hive)
+    assert hive.answer("stop", session_id) == b"stopped\n"
+    assert end(hive.on_disk(session_id))[:2] == ("failed", "cancelled")
+    assert steps(hive, session_id) == ["init"]
+
+
+@pytest.mark.parametrize("keeper", ["runner", "witness"])
+def test_a_keeper_killed_in_the_first_step_leaves_a_lost_session_and_never_a_completed_one(
+    hive: Hive, keeper: str
+) -> None:
+    session_id = chain(hive)
+    run = hive.run(session_id)
+    kill_and_see_gone(run.runner if keeper == "runner" else run.witness)
+    assert hive.record(session_id)["status"] == "running"
+    go(hive, session_id)
+    assert end(hive.ended(session_id))[:2] == ("failed", "lost")
+    assert steps(hive, session_id) == ["init"]
+    assert hive.all_gone()
+
+
+def test_a_timeout_in_the_first_step_is_one_though_the_runner_is_killed_in_its_grace(tmp_path: Path) -> None:
+    with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="1.5") as hive:
+        session_id = chain(hive, "--timeout", "1")
+        run = hive.run(session_id)
+        os.kill(run.agent, signal.SIGSTOP)  # deaf to SIGTERM, but not to SIGKILL
+        until(lambda: signal.SIGTERM in pending(run.witness), "SIGTERM for the witness")
+        kill_and_see_gone(run.runner)
+        assert end(hive.ended(session_id))[:2] == ("failed", "timeout")
+
+
+def test_claude_finishes_its_work_though_claude_flow_is_killed(hive: Hive) -> None:
+    session_id = chain(hive)
+    go(hive, session_id)
+    until(lambda: hive.events(session_id, "agent_spawned"), "the first agents")
+    kill_and_see_gone(hive.run(session_id).agent)
+    record = hive.ended(session_id)
+    assert end(record) == ("completed", "exit", 0, None)
+    assert [event["type"] for event in hive.events(session_id)].count("result") == 1
+    assert hive.all_gone()
