@@ -18,7 +18,17 @@ from hive_session.cli.context import (
     say,
     warn_if_root,
 )
-from hive_session.cli.sessions import WRITE_CODES, Id, create_request
+from hive_session.cli.sessions import (
+    WRITE_CODES,
+    AgentName,
+    Id,
+    Labels,
+    TaskFile,
+    Timeout,
+    Variables,
+    Words,
+    create_request,
+)
 from hive_session.ending import follow_log, wait_until_ended
 from hive_session.errors import UsageError
 from hive_session.launch import Launched, launch
@@ -56,17 +66,12 @@ RUN_HELP = help_text(
 
 
 def run(
-    words: Annotated[list[str] | None, typer.Argument(metavar="TASK [PRIORITY] [METADATA]", show_default=False)] = None,
-    task_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the task from FILE; - is stdin.")] = None,
-    agent: Annotated[
-        str | None,
-        typer.Option(help="claude-flow (default), claude, rehearsal, auto, or one of the configuration file."),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="For `ls --label`; may be repeated.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="A variable for the agent; may be repeated.")
-    ] = None,
+    words: Words = None,
+    task_file: TaskFile = None,
+    agent: AgentName = None,
+    timeout: Timeout = None,
+    label: Labels = None,
+    env: Variables = None,
     json: Annotated[bool, typer.Option("--json", help="Print the final record instead.")] = False,
 ) -> int:
     context = open_context()

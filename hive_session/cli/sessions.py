@@ -30,6 +30,14 @@ Id = Annotated[
     str,
     typer.Argument(metavar="ID", autocompletion=complete_id, help="A session id, or a unique beginning of one."),
 ]
+Words = Annotated[list[str] | None, typer.Argument(metavar="TASK [PRIORITY] [METADATA]", show_default=False)]
+TaskFile = Annotated[str | None, typer.Option(metavar="FILE", help="Read the task from FILE; - is stdin.")]
+AgentName = Annotated[
+    str | None, typer.Option(help="claude-flow (default), claude, rehearsal, auto, or one of the configuration file.")
+]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")]
+Labels = Annotated[list[str] | None, typer.Option(metavar="K=V", help="For `ls --label`; may be repeated.")]
+Variables = Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for the agent; may be repeated.")]
 WRITE_CODES = (0, 1, 2, 65, 73, 74, 75, 77, 78)
 
 
@@ -57,20 +65,15 @@ CREATE_HELP = help_text(
 
 
 def create(
-    words: Annotated[list[str] | None, typer.Argument(metavar="TASK [PRIORITY] [METADATA]", show_default=False)] = None,
-    task_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the task from FILE; - is stdin.")] = None,
-    agent: Annotated[
-        str | None,
-        typer.Option(help="claude-flow (default), claude, rehearsal, auto, or one of the configuration file."),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")] = None,
+    words: Words = None,
+    task_file: TaskFile = None,
+    agent: AgentName = None,
+    timeout: Timeout = None,
     key: Annotated[
         str | None, typer.Option(help="The same key and request give the same session, however often.")
     ] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="For `ls --label`; may be repeated.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="A variable for the agent; may be repeated.")
-    ] = None,
+    label: Labels = None,
+    env: Variables = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole record instead of the id.")] = False,
 ) -> None:
     context = open_context()
