@@ -101,7 +101,8 @@ def _remove(store: Store, record: SessionRecord, limits: Limits, *, outputs: boo
 def _remove_logs(paths: SessionPaths) -> None:
     directory, base = os.path.split(paths.log)
     for name in os.listdir(directory):
-        if name == base or (name.startswith(base + ".") and name[len(base) + 1 :].isdigit()):
+        part = name.removeprefix(f"{base}.")  # .1 and on, and what a rotation that was killed was copying
+        if name == base or (part != name and (part.isdigit() or part == "tmp")):
             os.unlink(f"{directory}/{name}")
 
 

@@ -54,7 +54,7 @@ class Run:
     """One attempt of one session, from the queue to its record."""
 
     def __init__(self, plan: "dict[str, Any]") -> None:
-        """`plan` is what `launch.plan_run` makes; its keys are listed there."""
+        """`plan` is what `launch._plan` makes; its keys are listed there."""
         self.plan = plan
         self.last_step = len(plan["steps"]) - 1
         # `marked` finds the session's processes by this variable; our own staff is none of them.

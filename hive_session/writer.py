@@ -48,8 +48,11 @@ def _patiently(change: Callable[[], object]) -> None:
 
 
 def _running(record: SessionRecord, pid: int) -> SessionRecord:
-    """A record that has moved on meanwhile (the agent ended at once, or was stopped) stays as it is."""
-    return replace(record, status="running", pid=pid) if record.status == "starting" else record
+    """A record that has moved on meanwhile (the agent ended at once, or was stopped) stays as it is.
+
+    One that runs already has a new runner: the witness, in place of one that was killed.
+    """
+    return replace(record, status="running", pid=pid) if record.status in ("starting", "running") else record
 
 
 def _ended(store: Store, record: SessionRecord, values: dict[str, str]) -> SessionRecord:
