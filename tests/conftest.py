@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ settings.register_profile("unhurried", _given, deadline=None)
 settings.load_profile("unhurried")
 
 FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
+SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGQUIT: signal.SIG_DFL}
 PASSABLE = 0o755  # pytest makes its directories 0700, which no other user gets through
 
 
@@ -26,8 +28,12 @@ PASSABLE = 0o755  # pytest makes its directories 0700, which no other user gets 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run a directory of its own: the one that runs share is closed whenever another begins.
 
-    It goes when the run ends; `--basetemp DIR` keeps it.
+    It goes when the run ends; `--basetemp DIR` keeps it. And let signals arrive: a caller in the background ignores some,
+    and whoever is started would ignore them too.
     """
+    for number, default in SIGNALS.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, default)
     if config.option.basetemp is None:
         parent = Path(tempfile.mkdtemp(prefix="hive-tests-"))
         parent.chmod(PASSABLE)
