@@ -20,7 +20,6 @@ settings.register_profile("unhurried", _given, deadline=None)
 settings.load_profile("unhurried")
 
 FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
-SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGQUIT: signal.SIG_DFL}
 PASSABLE = 0o755  # pytest makes its directories 0700, which no other user gets through
 
 
@@ -31,9 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     It goes when the run ends; `--basetemp DIR` keeps it. And let signals arrive: a caller in the background ignores some,
     and whoever is started would ignore them too.
     """
-    for number, default in SIGNALS.items():
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, default)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if config.option.basetemp is None:
         parent = Path(tempfile.mkdtemp(prefix="hive-tests-"))
         parent.chmod(PASSABLE)
