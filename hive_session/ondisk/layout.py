@@ -7,7 +7,6 @@ if TYPE_CHECKING:
 CONTAINER_WORKSPACE = "/workspace"  # taken where it exists: the container's mount point
 SWARM = ".swarm"
 ROOT_INSTANCE = "root-cli-instance"
-SERVER_INSTANCE = "tcp-server-instance"
 
 
 def default_workspace(env: "Mapping[str, str]", home: str, exists: "Callable[[str], bool]") -> str:

@@ -209,11 +209,6 @@ def encode_session(record: SessionRecord) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def change_record(record: SessionRecord, **changes: Any) -> SessionRecord:
-    """A copy of `record` with the named fields changed."""
-    return dataclasses.replace(record, **changes)
-
-
 def format_time(epoch_s: float, *, millis: bool = False) -> str:
     """RFC 3339 in UTC with a numeric offset, as `date -Iseconds` prints it; with milliseconds where asked."""
     moment = datetime.fromtimestamp(epoch_s, UTC)

@@ -51,23 +51,9 @@ class Chain(Hive):
         self.env.update(ANTHROPIC_BASE_URL=api.base_url, ANTHROPIC_API_KEY="dummy", HIVE_CLAUDE_BIN=str(CLAUDE_BIN))
         self.env.update(env or {})
         self.home = Path(USER.pw_dir) if by_root else root / "home"  # root's sessions have the home of their user
-        self._as_caller: dict[str, Any] = {} if by_root else AS_USER
+        self._as_caller = {} if by_root else AS_USER
         for path in () if by_root else (root, root / "home", self.layout.workspace):
             os.chown(path, USER.pw_uid, USER.pw_gid)
-
-    def begin(
-        self, *words: str, env: Mapping[str, str] | None = None, stdout: int = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
-        call = subprocess.Popen(
-            [f"{SCRIPTS}/hive-session", *words],
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            **self._as_caller,
-        )
-        self._calls.append(call)
-        return call
 
     # -- processes -----------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ class Hive:
         )
         self.env.update(settings)
         self._calls: list[subprocess.Popen[bytes]] = []
+        self._as_caller: dict[str, Any] = {}  # what Popen is told of who calls; by itself, whoever runs the tests
         self._agents = 0
         os.makedirs(self.layout.workspace)
         self.config.touch()
@@ -153,6 +154,7 @@ class Hive:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
+            **self._as_caller,
         )
         self._calls.append(call)
         return call
