@@ -1,20 +1,16 @@
 """The end of a run put into its record: reads the witnesses, completes the telemetry, judges, and adds up what was used."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
-from hive_session import lifecycle
 from hive_session.durable import append_line
-from hive_session.lifecycle import Exit
 from hive_session.ondisk.events import BadEvent, decode_event, encode_event
 from hive_session.ondisk.fold import Hive
 from hive_session.ondisk.layout import SessionPaths
-from hive_session.ondisk.liveness import boot_identity
 from hive_session.ondisk.records import ResourceUsage, SessionRecord, Usage, format_time
+from hive_session.ondisk.verdict import Exit
+from hive_session.ondisk.witnesses import judge_run, read_exit
 from hive_session.stream import Stream
 
 
@@ -33,22 +29,11 @@ def conclude(
 
     Without `complete` nothing is written on the way: what a killed tap left out of the telemetry stays out. Raises: OSError.
     """
-    agent = agent or read_exit(paths.exit, record.attempt)
-    claude = read_exit(paths.claude_exit, record.attempt)
     if complete:
+        claude = read_exit(paths.claude_exit, record.attempt)
         complete_telemetry(paths, now_ms=int(now * 1000), claude=claude)
     hive = fold_telemetry(paths)
-    same_boot = record.boot in (None, boot_identity())
-    outcome = lifecycle.judge_end(
-        agent=agent,
-        claude=claude,
-        requested=requested,
-        needs_claude=record.runs_claude,
-        is_error=hive.result.is_error if hive.result else None,
-        spawn_error=spawn_error,
-        lost_reason="lost" if same_boot else "interrupted",
-    )
-    ended_ms = claude.ended_ms if claude else agent.ended_ms if agent else None
+    outcome, ended_ms = judge_run(paths, record, hive, requested=requested, agent=agent, spawn_error=spawn_error)
     return replace(
         record,
         status=outcome.status,
@@ -61,27 +46,6 @@ def conclude(
         rusage=rusage or record.rusage,
         conversation=hive.conversation or record.conversation,
     )
-
-
-def stop_was_asked(paths: SessionPaths) -> bool:
-    """True when somebody asked for the end of this attempt (`stop` leaves a file before it sends a signal)."""
-    return os.path.exists(paths.stop_request)
-
-
-def read_exit(path: str, attempt: int) -> Exit | None:
-    """What a witness wrote of this attempt; None when it wrote nothing, or something else."""
-    try:
-        with open(path, "rb") as file:
-            found = orjson.loads(file.read(4096))
-        seen = Exit(
-            exit_code=int(found["exit_code"]),
-            signal=found["signal"] and int(found["signal"]),
-            attempt=int(found["attempt"]),
-            ended_ms=int(found["ended_ms"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return seen if seen.attempt == attempt else None
 
 
 def read_events(path: str) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from hive_session import proctree
 from hive_session.cleanup import carries_our_marker
 from hive_session.config import Config
 from hive_session.errors import HiveError
-from hive_session.home import acting_home
+from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import SWARM
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.programs import find_programs, has_login

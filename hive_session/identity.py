@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, MutableMapping
 
 from hive_session.errors import BadConfig
-from hive_session.home import DEFAULT_USER
+from hive_session.ondisk.home import DEFAULT_USER
 from hive_session.ondisk.layout import Layout
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -19,11 +19,12 @@ from hive_session.config import Config
 from hive_session.durable import append_line, read_file, remove_file, replace_file
 from hive_session.errors import Busy, NotPermitted, Refused
 from hive_session.isolation import session_environment
-from hive_session.lifecycle import RESUMABLE, describe_end
+from hive_session.lifecycle import RESUMABLE
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.liveness import boot_identity
 from hive_session.ondisk.log import log_end
 from hive_session.ondisk.records import SessionRecord, format_time
+from hive_session.ondisk.verdict import describe_end
 from hive_session.programs import Programs, find_programs, has_key, has_login
 from hive_session.rotate import can_collapse
 from hive_session.store import Store

@@ -6,9 +6,9 @@ from typing import Any
 
 from hive_session.conclude import fold_telemetry
 from hive_session.errors import HiveError, UsageError
-from hive_session.lifecycle import describe_end
 from hive_session.ondisk.index import Row
 from hive_session.ondisk.records import SessionRecord, parse_time
+from hive_session.ondisk.verdict import describe_end
 from hive_session.store import Store
 from hive_session.words import DAY_S, count, duration, money, one_line
 

@@ -8,7 +8,7 @@ for byte.
 import os
 import sys
 
-from hive_session.home import acting_home
+from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import SessionPaths, is_session_id, resolve_layout
 
 _OPENING = b'{\n  "status": "'

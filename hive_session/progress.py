@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from hive_session.ending import follow_telemetry, wait_until_ended
-from hive_session.lifecycle import describe_end
 from hive_session.ondisk.events import BadEvent, decode_event
 from hive_session.ondisk.fold import Hive
 from hive_session.ondisk.records import SessionRecord, parse_time
+from hive_session.ondisk.verdict import describe_end
 from hive_session.store import Store
 from hive_session.words import count, one_line, progress_line
 

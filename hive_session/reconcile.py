@@ -9,9 +9,9 @@ from hive_session import proctree
 from hive_session.cleanup import empty_trash
 from hive_session.durable import remove_file
 from hive_session.errors import HiveError
-from hive_session.lifecycle import describe_end
 from hive_session.ondisk.layout import Layout, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
+from hive_session.ondisk.verdict import describe_end
 from hive_session.stop import end_strays
 from hive_session.store import Store
 

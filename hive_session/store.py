@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hive_session import lifecycle
-from hive_session.conclude import conclude, stop_was_asked
+from hive_session.conclude import conclude
 from hive_session.durable import append_line, locked, read_file, replace_file
 from hive_session.errors import BadFile, HiveError, NoSession, Refused, from_os_error
 from hive_session.ondisk.events import BadEvent, decode_event, encode_event
@@ -21,6 +21,7 @@ from hive_session.ondisk.records import (
     encode_session,
     format_time,
 )
+from hive_session.ondisk.witnesses import stop_was_asked
 
 TAIL_BYTES = 65536  # of telemetry that is looked through for an event that may have been told already
 UNREADABLE = "unreadable"  # the status of a row whose session.json cannot be read

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from hive_session.conclude import conclude
 from hive_session.errors import HiveError, from_os_error
-from hive_session.home import acting_home
-from hive_session.lifecycle import Exit
+from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import resolve_layout
 from hive_session.ondisk.records import ResourceUsage, SessionRecord
+from hive_session.ondisk.verdict import Exit
 from hive_session.store import Store
 
 FULL_DISK_TRIES = 600  # one a second: a disk that is full for a few minutes costs no exit code

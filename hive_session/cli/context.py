@@ -12,7 +12,7 @@ from typing import TypedDict
 from hive_session import errors, identity
 from hive_session.config import DEFAULT_FILE, Config, resolve_config
 from hive_session.errors import BadConfig
-from hive_session.home import acting_home
+from hive_session.ondisk.home import acting_home
 from hive_session.store import Store
 
 CODES = {

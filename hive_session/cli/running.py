@@ -32,8 +32,9 @@ from hive_session.cli.sessions import (
 from hive_session.ending import follow_log, wait_until_ended
 from hive_session.errors import UsageError
 from hive_session.launch import Launched, launch
-from hive_session.lifecycle import describe_end, outcome_code
+from hive_session.lifecycle import outcome_code
 from hive_session.ondisk.records import SessionRecord, encode_session
+from hive_session.ondisk.verdict import describe_end
 from hive_session.progress import follow_progress
 from hive_session.stop import stop_session
 

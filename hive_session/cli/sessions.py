@@ -22,7 +22,7 @@ from hive_session.cli.context import (
 )
 from hive_session.durable import read_file
 from hive_session.errors import NoSession, UsageError
-from hive_session.home import acting_home
+from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.records import STATUSES, encode_session
 from hive_session.programs import choose_agent, find_programs, has_login
 

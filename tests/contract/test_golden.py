@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from hive_session.conclude import read_exit
 from hive_session.ondisk.events import BadEvent, decode_event, encode_event
 from hive_session.ondisk.follow import Lines
 from hive_session.ondisk.index import decode_index, encode_index, splice_row
 from hive_session.ondisk.log import decode_base
 from hive_session.ondisk.records import BadRecord, decode_session, encode_session, end_time, parse_time
+from hive_session.ondisk.witnesses import read_exit
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 KINDS = {"session", "index", "telemetry", "exit", "log.base"}

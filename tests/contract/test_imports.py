@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from cf_wrapper import plan
 from hive_session import witness
-from hive_session.conclude import read_exit
 from hive_session.ondisk import events, layout, records
 from hive_session.ondisk.events import decode_event
+from hive_session.ondisk.witnesses import read_exit
 from hive_session.rotate import tell_rotated
 from hive_session.sampler import Sampler
 
@@ -29,7 +29,7 @@ READERS = ("mcp_tcp", "ws_relay")
 # Decisions without a world: what they need of it arrives as arguments.
 PURE = (
     "hive_session.ondisk.layout", "hive_session.ondisk.records", "hive_session.ondisk.index",
-    "hive_session.ondisk.events", "hive_session.ondisk.fold",
+    "hive_session.ondisk.events", "hive_session.ondisk.fold", "hive_session.ondisk.verdict",
     "hive_session.lifecycle", "hive_session.agents", "hive_session.isolation", "hive_session.words",
     "hive_session.config", "hive_session.errors",
     "hive_session.stream", "hive_session.stream_agents", "hive_session.stream_fields",

@@ -10,13 +10,11 @@ from hive_session.lifecycle import (
     FALLBACK_CODES,
     RESUMABLE,
     TRANSITIONS,
-    Exit,
-    describe_end,
-    judge_end,
     may_change,
     outcome_code,
 )
 from hive_session.ondisk.records import REASONS, STATUSES, TERMINAL, SessionRecord
+from hive_session.ondisk.verdict import Exit, describe_end, judge_end
 
 OK = Exit(exit_code=0)
 SEVEN = Exit(exit_code=7)
