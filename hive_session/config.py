@@ -67,6 +67,7 @@ def _seconds(value: Any) -> float:
     return number
 
 
+NEIGHBOURS = ("mcp_tcp", "ws_relay")  # tables of the same file that other programs of the suite read
 PATHS = ("HIVE_WORKSPACE", "HIVE_OUTPUT_ROOT", "HIVE_LOG_DIR")  # session.json promises absolute ones
 
 # field of Config -> (environment variable, key in the file, how a value is read)
@@ -90,6 +91,8 @@ def resolve_config(
             _read(_absolute, env[variable], variable)
     document = _parse(file_text, file_path)
     agents = _read_agents(document.pop("agents", {}), file_path)
+    for table in NEIGHBOURS:
+        document.pop(table, None)
     values: dict[str, Any] = {}
     for name, (variable, key, read) in SETTINGS.items():
         if key in document:

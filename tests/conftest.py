@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.npm import PRODUCT_PREFIX, TEST_PREFIX, missing_programs
+from tests.npm import PREFIXES, missing_programs
 
 pytest_plugins = ("tests.leftout",)
 
@@ -53,7 +53,7 @@ def _npm_lacks() -> str | None:
     """Why the tests marked `npm` cannot run, in the words of bin/setup where it tried; None when they can."""
     if not missing_programs():
         return None
-    notes = [prefix.with_name(f"{prefix.name}.left-out") for prefix in (PRODUCT_PREFIX, TEST_PREFIX)]
+    notes = [prefix.with_name(f"{prefix.name}.left-out") for prefix in PREFIXES]
     said = [note.read_text(encoding="utf-8").strip() for note in notes if note.exists()]
     return "needs npm's programs: " + "; ".join(dict.fromkeys(said or missing_programs()))
 

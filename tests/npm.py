@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -9,11 +10,35 @@ from pathlib import Path
 PRODUCT_PREFIX = Path(sys.prefix, "node")
 TEST_PREFIX = Path(sys.prefix, "node-test")
 
+# Every directory that bin/setup fills from npm.
+PREFIXES = [
+    PRODUCT_PREFIX,
+    TEST_PREFIX,
+    *(Path(sys.prefix, f"node-{name}") for name in ("22", "conformance-0.1", "conformance-0.2", "inspector")),
+]
+
 CLAUDE_FLOW_VERSION = "3.43.0"
 CLAUDE_VERSION = "2.1.197"  # the newest that runs on Node 20
 
 CLAUDE_FLOW_BIN = PRODUCT_PREFIX / "node_modules" / ".bin" / "claude-flow"
 CLAUDE_BIN = TEST_PREFIX / "node_modules" / ".bin" / "claude"
+
+# What tests the data plane from outside: the official conformance suite, once for each generation, and the official
+# Inspector, both with a Node.js of their own, as they need 22.
+NODE_VERSION = "22.23.3"
+NODE_PACKAGE = f"node-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}"
+NODE_BIN = Path(sys.prefix, "node-22", "node_modules", NODE_PACKAGE, "bin", "node")
+CONFORMANCE_VERSIONS = {"0.1": "0.1.16", "0.2": "0.2.0-alpha.12"}
+CONFORMANCE_MAINS = {
+    series: Path(
+        sys.prefix, f"node-conformance-{series}", "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+    )
+    for series in CONFORMANCE_VERSIONS
+}
+INSPECTOR_VERSION = "2.12.0"
+INSPECTOR_MAIN = Path(
+    sys.prefix, "node-inspector", "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+)
 
 # npm installs a stub of 500 bytes that its postinstall replaces by the program of 245 MB.
 _CLAUDE_STUB_MAX_BYTES = 100_000
@@ -34,4 +59,21 @@ def missing_programs() -> list[str]:
         )
     elif CLAUDE_BIN.stat().st_size < _CLAUDE_STUB_MAX_BYTES:
         missing.append(f"Claude Code's program: npm rebuild @anthropic-ai/claude-code --prefix {TEST_PREFIX}")
-    return missing
+    return [*missing, *_missing_packages()]
+
+
+def _missing_packages() -> list[str]:
+    suites = [
+        (CONFORMANCE_MAINS[series], f"node-conformance-{series}", f"@modelcontextprotocol/conformance@{version}")
+        for series, version in CONFORMANCE_VERSIONS.items()
+    ]
+    wanted = [
+        (NODE_BIN, "node-22", f"{NODE_PACKAGE}@{NODE_VERSION}"),
+        *suites,
+        (INSPECTOR_MAIN, "node-inspector", f"@modelcontextprotocol/inspector@{INSPECTOR_VERSION}"),
+    ]
+    return [
+        f"{package}: npm install {package} --ignore-scripts --prefix {Path(sys.prefix, directory)}"
+        for file, directory, package in wanted
+        if not file.is_file()
+    ]

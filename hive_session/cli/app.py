@@ -9,6 +9,7 @@ import typer
 
 from hive_session.cli import running, sessions, upkeep, watching
 from hive_session.errors import HiveError, from_os_error
+from hive_session.ondisk.version import VERSION
 
 INTERRUPTED = 130  # 128 + SIGINT
 SOFTWARE = 70  # EX_SOFTWARE: our own bug
@@ -29,9 +30,7 @@ for group in (sessions, running, watching, upkeep):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"hive-session {version('hive-suite')}")
+        print(f"hive-session {VERSION}")
         raise typer.Exit
 
 

@@ -35,10 +35,10 @@ class Changes:
     """Waits until something changes in a few files or directories. One inotify instance; close it after use."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        from inotify_simple import INotify, flags
+        from hive_session.ondisk import inotify  # here, not above: readers of `Lines` alone spare ctypes
 
-        self._inotify = INotify()
-        self._mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.CLOSE_WRITE
+        self._inotify = inotify.Inotify()
+        self._mask = inotify.MODIFY | inotify.CREATE | inotify.MOVED_TO | inotify.CLOSE_WRITE
         self._paths = list(paths)
         self._watch()
 
@@ -58,7 +58,7 @@ class Changes:
         others = list(also)
         readable, _, _ = select.select([self._inotify.fileno(), *others], [], [], timeout_s)
         if self._inotify.fileno() in readable:
-            self._inotify.read(timeout=0)
+            self._inotify.read()
         else:
             self._watch()
         return [fd for fd in others if fd in readable]

@@ -1,4 +1,4 @@
-"""Whose home directory counts: that of the user who will act, which for root is HIVE_USER. Cheap to import."""
+"""Who acts, and whose home directory counts: for root that of HIVE_USER. Cheap to import."""
 
 import os
 import pwd
@@ -10,11 +10,17 @@ if TYPE_CHECKING:
 DEFAULT_USER = "dev"  # root acts as this user where it exists
 
 
+def acting_user(env: "Mapping[str, str]") -> pwd.struct_passwd | None:
+    """The user that root becomes; None for anybody else, and where there is no such user."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(env.get("HIVE_USER") or DEFAULT_USER)
+    except KeyError:
+        return None
+
+
 def acting_home(env: "Mapping[str, str]") -> str:
     """The home directory under which the default workspace lies."""
-    if os.geteuid() == 0:
-        try:
-            return pwd.getpwnam(env.get("HIVE_USER") or DEFAULT_USER).pw_dir
-        except KeyError:
-            pass
-    return env.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    user = acting_user(env)
+    return user.pw_dir if user else env.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 CONTAINER_WORKSPACE = "/workspace"  # taken where it exists: the container's mount point
 SWARM = ".swarm"
 ROOT_INSTANCE = "root-cli-instance"
+SERVER_INSTANCE = "tcp-server-instance"
 
 
 def default_workspace(env: "Mapping[str, str]", home: str, exists: "Callable[[str], bool]") -> str:
@@ -129,6 +130,11 @@ class Layout:
     @property
     def trash(self) -> str:
         return f"{self.workspace}/{SWARM}/trash"
+
+    @property
+    def server_instance(self) -> str:
+        """Where mcp-tcp works."""
+        return f"{self.workspace}/{SWARM}/{SERVER_INSTANCE}"
 
     @property
     def audit(self) -> str:

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hive_session.ondisk.layout import SessionPaths
 
 MARK_BYTES = 32
+HOLD_OFF_S = 5.0  # whoever keeps the base longer than any rotation holds up its readers no more than this
 RENAMED = "inode:"  # how the mark of a log begins that is rotated by renaming
 
 
@@ -110,10 +112,22 @@ def _still(paths: SessionPaths) -> Iterator[Base]:
         yield Base()
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        _hold_off(fd)
         yield settle_base(paths.log, decode_base(os.pread(fd, 256, 0)))
     finally:
         os.close(fd)
+
+
+def _hold_off(fd: int) -> None:
+    """Wait for a rotation in progress, which takes milliseconds. Raises: BlockingIOError where it takes seconds."""
+    give_up_s = time.monotonic() + HOLD_OFF_S
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_s:
+                raise
+        time.sleep(0.005)
 
 
 def _size(path: str) -> int:

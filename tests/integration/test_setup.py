@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.npm import CONFORMANCE_VERSIONS, INSPECTOR_VERSION, NODE_PACKAGE, NODE_VERSION
+
 ROOT = Path(__file__).parents[2]
 
 # All that the script may count on, from Debian's essential packages.
-ESSENTIAL = "sh cat cp cut dirname env find flock grep id mkdir mv printf readlink rm sha256sum tail timeout"
+ESSENTIAL = "sh cat cp cut dirname env find flock grep id mkdir mv printf readlink rm sha256sum tail timeout uname"
 
 PYTHON = """#!/bin/sh
 # A Python that writes down what it is asked to do.
@@ -113,8 +115,8 @@ def machine(tmp_path: Path) -> Machine:
     calls.touch()
     made = Machine(checkout, programs, calls)
     python = made.has("python3", PYTHON)
-    made.has("jq", NOTE)
-    made.has("setpriv", NOTE)
+    for name in ("jq", "setpriv", "socat", "nc"):
+        made.has(name, NOTE)
     made.env = {
         "PATH": str(programs),
         "HOME": os.environ["HOME"],
@@ -364,6 +366,9 @@ def test_for_tests_claude_code_and_debian_packages_come_too(machine: Machine) ->
         "npm install claude-flow@3.43.0",
         f"npm install {claude_code}@2.1.197",
         f"npm rebuild {claude_code}",
+        f"npm install {NODE_PACKAGE}@{NODE_VERSION}",
+        *(f"npm install @modelcontextprotocol/conformance@{version}" for version in CONFORMANCE_VERSIONS.values()),
+        f"npm install @modelcontextprotocol/inspector@{INSPECTOR_VERSION}",
     ]
     assert machine.setup("--test") == (0, "")
     (machine.programs / "jq").unlink()

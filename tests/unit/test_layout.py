@@ -70,6 +70,7 @@ def test_every_shared_path_lies_where_the_format_says() -> None:
         "index": "/w/.swarm/sessions/index.json",
         "index_lock": "/w/.swarm/sessions/.lock",
         "trash": "/w/.swarm/trash",
+        "server_instance": "/w/.swarm/tcp-server-instance",
         "audit": "/w/.swarm/audit.jsonl",
         "slots": "/w/.swarm/slots",
         "shared_database": "/w/.swarm/memory.db",
