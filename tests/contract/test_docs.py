@@ -36,12 +36,14 @@ from hive_session.ondisk.records import (
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 FORMAT = ROOT / "docs/format.md"
-DOCUMENTS = (README, FORMAT, ROOT / "docs/decisions.md")
+CLIENTS = ROOT / "docs/clients.md"
+DOCUMENTS = (README, FORMAT, CLIENTS, ROOT / "docs/decisions.md")
 ID = "550e8400-e29b-41d4-a716-446655440000"
 LEAST = {"session_id": ID, "status": "created", "task": "x", "created": "2026-11-22T09:31:07+00:00"}
 PLACES = ("working_dir", "output_dir", "database", "log_file")
 GROUP: Any = typer.main.get_command(app)  # typer's own class of a group is private
 OPTION = re.compile(r"(?<![\w<-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
+FOREIGN_OPTIONS = {"--env", "--cli", "--method", "--tool-name", "--tool-arg"}  # of claude and of the Inspector
 EVERYWHERE = {"--help", *(name for param in GROUP.params for name in param.opts)}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -123,7 +125,10 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
 
 @each_document
 def test_every_option_that_a_document_names_exists(document: Path) -> None:
-    known = {name for command in GROUP.commands for name in options_of(command)}
+    known = {name for command in GROUP.commands for name in options_of(command)} | FOREIGN_OPTIONS
+    known.update(
+        option for path in (ROOT / "mcp_tcp").rglob("*.py") for option in re.findall(r'"(--[a-z-]+)"', text_of(path))
+    )
     assert set(OPTION.findall(text_of(document))) <= known
 
 
@@ -138,7 +143,7 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 
 @each_document
 def test_every_variable_that_a_document_names_is_one_that_the_code_knows(document: Path) -> None:
-    packages = ("hive_session", "cf_wrapper")
+    packages = ("hive_session", "cf_wrapper", "mcp_tcp")
     code = "".join(path.read_text(encoding="utf-8") for name in packages for path in (ROOT / name).rglob("*.py"))
     named = set(re.findall(r"\b(?:HIVE|MAX|CLAUDE|XDG)_[A-Z_]+[A-Z]\b", text_of(document)))
     assert {name for name in named if name not in code} == set()

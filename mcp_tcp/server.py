@@ -1,0 +1,321 @@
+"""The program mcp-tcp: tells any MCP client the truth about sessions, read from their files, on a TCP port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import orjson
+
+from hive_session.ondisk.home import acting_home, acting_user
+from hive_session.ondisk.layout import Layout, resolve_layout
+from hive_session.ondisk.version import VERSION
+from mcp_tcp import http
+from mcp_tcp.asking import Asking
+from mcp_tcp.client import Client
+from mcp_tcp.connection import Connection
+from mcp_tcp.door import Door
+from mcp_tcp.figures import count_statuses
+from mcp_tcp.jsonrpc import REFUSED, error_line
+from mcp_tcp.machine import Machine
+from mcp_tcp.methods import Methods
+from mcp_tcp.metrics import Latencies, exposition
+from mcp_tcp.service import Service
+from mcp_tcp.sessions import SWEEP_PARTS, Change, Sessions
+from mcp_tcp.settings import DEFAULT_FILE, BadSetting, Settings, resolve_settings
+from mcp_tcp.subscriptions import Subscriptions
+from mcp_tcp.tools import ServerFacts
+
+log = logging.getLogger(__name__)
+
+SERVER_INFO = {"name": "hive-suite", "title": "Hive sessions", "version": VERSION}
+ROUND_S = 5.0  # in which a sweep looks at every session
+DEAF_S = 0.25  # the same where inotify has no more watches to give
+LEAVE_S = 4.0  # for answers that are pending when the end comes; supervisors wait 5 s and more
+BACKLOG = 512  # connections that wait to be accepted
+USAGE, BUSY, IO_FAILED, NOT_PERMITTED, BAD_CONFIG = 2, 75, 74, 77, 78  # exit codes as hive-session has them
+
+
+class Server:
+    """What all connections share; `run` serves until SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.sessions = Sessions(layout, self._changed)
+        self.subscriptions = Subscriptions(self.sessions, loop.call_later, loop.time)
+        self.latencies = Latencies()
+        self.limit_bytes = settings.max_request_bytes
+        self.linger_s = settings.linger_s
+        self.refused = 0
+        self.ready = False
+        self._loop = loop
+        self._machine = Machine()
+        self._started_ms = time.time_ns() // 1_000_000
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()  # no connection is open
+        self._catching_up = False
+        self._asking = Asking(self.sessions, self._facts())
+        self._methods = _methods(settings)(self._asking, self.subscriptions, SERVER_INFO)
+        door = Door(settings.token)
+        self.admits_all = door.open
+        self.service = Service(
+            self._methods.table(),
+            call_tool=self._methods.call_by_name,
+            cancelled=self._methods.cancelled,
+            door=door,
+            server_info=SERVER_INFO,
+        )
+
+    # -- what connections need (connection.House) ----------------------------------------------------------------------
+
+    def freshen(self) -> None:
+        """Take in what changed on disk before now; where that is much, go on with it between other work."""
+        if self.sessions.refresh() and not self._catching_up:
+            self._catching_up = True
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._catching_up = False
+        self.freshen()
+
+    def greet(self, connection: Connection) -> bytes:
+        """Count a connection in; the line that refuses it where there are too many."""
+        limit = self.settings.max_connections
+        if len(self._connections) >= limit:
+            self.refused += 1
+            log.warning("refused a connection from %s: there are %d", connection.client.address, limit)
+            return error_line(None, REFUSED, f"Too many connections: there are {limit}; close one or try again later")
+        self._connections.add(connection)
+        self._empty.clear()
+        self._asking.facts = self._facts()
+        return b""
+
+    def part(self, connection: Connection) -> None:
+        """Count it out, and forget what it wanted to hear of."""
+        self._connections.discard(connection)
+        self.forget(connection.client)
+        self._asking.facts = self._facts()
+        if not self._connections:
+            self._empty.set()
+
+    def forget(self, client: Client) -> None:
+        """It wants to hear of nothing any more."""
+        self._methods.leave(client)
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve. Raises: OSError where an address cannot be had."""
+        self.sessions.open()
+        settings = self.settings
+        listener = await self._loop.create_server(
+            lambda: Connection(self), settings.host, settings.port, backlog=BACKLOG
+        )
+        health = None
+        if settings.health_port >= 0:
+            health = await http.serve_http(settings.host, settings.health_port, self._routes())
+        self._announce(listener, health)
+        self._loop.add_reader(self.sessions.fileno(), self.freshen)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
+        async with asyncio.TaskGroup() as group:
+            chores = [group.create_task(self._sweep()), group.create_task(self._warm())]
+            await stop.wait()
+            log.info("asked to end: no new connections")
+            listener.close()
+            await self._take_leave()
+            for chore in chores:
+                chore.cancel()
+        if health is not None:
+            health.close()
+        self.sessions.close()
+
+    def _announce(self, listener: asyncio.Server, health: asyncio.Server | None) -> None:
+        settings = self.settings
+        _say(f"listening on {_address(listener)}")
+        if health is not None:
+            _say(f"health on http://{_address(health)}/healthz")
+        if settings.host != settings.bind:
+            log.warning(
+                "no token is set, so only this machine is served, not %s; set TCP_AUTH_TOKEN, or give --insecure",
+                settings.bind,
+            )
+        elif settings.insecure and not settings.token:
+            log.warning("--insecure: whoever reaches %s is served, without a token", settings.host)
+
+    async def _sweep(self) -> None:
+        deaf = False
+        while True:
+            await asyncio.sleep((DEAF_S if deaf else ROUND_S) / SWEEP_PARTS)
+            if self.sessions.deaf and not deaf:
+                deaf = True
+                log.warning("inotify has no more watches (fs.inotify.max_user_watches): some changes are seen late")
+            if self.sessions.sweep():
+                self._machine.look()
+                self._asking.facts = self._facts()
+
+    async def _warm(self) -> None:
+        """Have the telemetry of all live sessions in memory before somebody asks."""
+        for session in self.sessions.live():
+            await self._asking.load(session)
+        self.ready = True
+
+    async def _take_leave(self) -> None:
+        """Answer what was asked by now, end the subscriptions, close."""
+        for connection in list(self._connections):
+            connection.take_leave()
+        if self._connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), LEAVE_S)
+        for connection in list(self._connections):
+            connection.abort()
+
+    # -- figures -------------------------------------------------------------------------------------------------------
+
+    def _changed(self, session_id: str, change: Change) -> None:
+        self.subscriptions.changed(session_id, change)
+
+    def _facts(self) -> ServerFacts:
+        return ServerFacts(
+            started_ms=self._started_ms,
+            version=VERSION,
+            clients=len(self._connections),
+            cpu_percent=self._machine.cpu_percent,
+            memory_mb=self._machine.memory_mb,
+        )
+
+    def _routes(self) -> http.Routes:
+        return {"/healthz": self._healthz, "/health": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
+
+    def _healthz(self) -> http.Response:
+        found = {"status": "ok", "version": VERSION, "clients": len(self._connections)}
+        return http.Response(200, http.JSON, orjson.dumps(found) + b"\n")
+
+    def _readyz(self) -> http.Response:
+        """Ready once the telemetry of what runs is in memory."""
+        found = {"ready": self.ready, "sessions": len(self.sessions.by_id)}
+        return http.Response(200 if self.ready else 503, http.JSON, orjson.dumps(found) + b"\n")
+
+    def _metrics(self) -> http.Response:
+        self.freshen()
+        text = exposition(
+            sessions=count_statuses(self.sessions),
+            requests=self.service.requests,
+            errors=self.service.errors,
+            latencies=self.latencies,
+            clients=len(self._connections),
+            refused=self.refused,
+            subscriptions=len(self.subscriptions),
+            deaf=self.sessions.deaf,
+        )
+        return http.Response(200, "text/plain; version=0.0.4; charset=utf-8", text)
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _methods(settings: Settings) -> type[Methods]:
+    if settings.conformance:
+        from mcp_tcp.conformance_methods import FixtureMethods
+
+        return FixtureMethods
+    return Methods
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `mcp-tcp`; returns its exit code."""
+    try:
+        settings = read_settings(sys.argv[1:] if argv is None else argv)
+    except BadSetting as exc:
+        return _fail(BAD_CONFIG, str(exc))
+    except OSError as exc:
+        return _fail(BAD_CONFIG, f"{exc.filename}: {exc.strerror}")
+    layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
+    logging.basicConfig(format="%(asctime)s mcp-tcp: %(message)s", level=logging.INFO, stream=sys.stderr)
+    settle(layout)
+    try:
+        asyncio.run(serve(settings, layout))
+    except OSError as exc:
+        code = {13: NOT_PERMITTED, 98: BUSY}.get(exc.errno or 0, IO_FAILED)
+        return _fail(
+            code, f"cannot listen on {settings.host}: {exc.strerror}; name another port with --port or --health-port"
+        )
+    return 0
+
+
+async def serve(settings: Settings, layout: Layout) -> None:
+    """Run one server to its end."""
+    await Server(settings, layout).run()
+
+
+def read_settings(argv: Sequence[str]) -> Settings:
+    """The settings of this call; `--help` and wrong words end the program. Raises: BadSetting, OSError."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="mcp-tcp",
+        description="Tells MCP clients, on a TCP port, what the sessions of this workspace do. It changes nothing.",
+        epilog='try:  echo \'{"jsonrpc":"2.0","id":1,"method":"agent_list"}\' | nc localhost 9500\n'
+        "A token is read from TCP_AUTH_TOKEN. Flags win over the environment, that over [mcp_tcp] in the file of HIVE_CONFIG.\n"
+        "exit codes: 0 ended by SIGTERM | 2 usage | 74, 75, 77 cannot listen | 78 a setting is wrong",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", metavar="N", help="where to listen (MCP_TCP_PORT, 9500); 0 takes a free one")
+    add("--health-port", metavar="N", help="/healthz, /readyz, /metrics over HTTP (MCP_HEALTH_PORT, 9501); -1: none")
+    add("--bind", metavar="HOST", help="address to listen on (HIVE_BIND, 127.0.0.1)")
+    add("--max-connections", metavar="N", help="at once (TCP_MAX_CONNECTIONS, 50)")
+    add("--max-request-bytes", metavar="N", help="of one message (MAX_REQUEST_SIZE, 1048576)")
+    add("--linger-s", metavar="S", help="seconds until piped netcat calls are ended (MCP_LINGER_S, 2); 0: never")
+    add("--insecure", action="store_true", help="serve other machines without a token")
+    add("--conformance", action="store_true", help=argparse.SUPPRESS)
+    add("--version", action="version", version=f"mcp-tcp {VERSION}")
+    flags = vars(parser.parse_args(argv))
+    path = os.environ.get("HIVE_CONFIG") or DEFAULT_FILE
+    return resolve_settings(flags, os.environ, _read(path), path)
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise BadSetting(f"{path}: not UTF-8") from None
+
+
+def settle(layout: Layout) -> None:
+    """Be who may read the sessions, where this server works. Root has no business here but to become somebody else."""
+    if user := acting_user(os.environ):
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    try:
+        os.makedirs(layout.server_instance, exist_ok=True)
+        os.chdir(layout.server_instance)
+    except OSError as exc:
+        log.warning("works elsewhere than in %s: %s", layout.server_instance, exc.strerror)
+
+
+def _fail(code: int, what: str) -> int:
+    _say(what)
+    return code
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"mcp-tcp: {what}\n")
+    sys.stderr.flush()
