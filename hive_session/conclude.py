@@ -9,7 +9,7 @@ from hive_session.ondisk.events import BadEvent, decode_event, encode_event
 from hive_session.ondisk.fold import Hive
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.records import ResourceUsage, SessionRecord, Usage, format_time
-from hive_session.ondisk.verdict import Exit
+from hive_session.ondisk.verdict import Exit, with_outcome
 from hive_session.ondisk.witnesses import judge_run, read_exit
 from hive_session.stream import Stream
 
@@ -34,14 +34,9 @@ def conclude(
         complete_telemetry(paths, now_ms=int(now * 1000), claude=claude)
     hive = fold_telemetry(paths)
     outcome, ended_ms = judge_run(paths, record, hive, requested=requested, agent=agent, spawn_error=spawn_error)
+    ended = format_time(ended_ms / 1000 if ended_ms else now, millis=True)
     return replace(
-        record,
-        status=outcome.status,
-        reason=outcome.reason,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        detail=outcome.detail,
-        ended=format_time(ended_ms / 1000 if ended_ms else now, millis=True),
+        with_outcome(record, outcome, ended),
         usage=Usage(agents=len(hive.agents), tokens=hive.tokens, cost_usd=hive.cost_usd),
         rusage=rusage or record.rusage,
         conversation=hive.conversation or record.conversation,

@@ -1,17 +1,28 @@
-"""One session as the data plane keeps it in memory: the truth of its record in a few hundred bytes; pure."""
+"""One session as the data plane keeps it in memory: the truth of its record in some 2 kB, and what can change about it; pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from enum import IntFlag
 from sys import intern
 
 from hive_session.ondisk.index import TASK_CHARACTERS
 from hive_session.ondisk.records import SessionRecord, parse_time
-from hive_session.ondisk.verdict import Outcome, describe_end
+from hive_session.ondisk.verdict import describe_end
 
 UNREADABLE = "unreadable"
 LIVE = ("starting", "running")
 NO_LABELS: dict[str, str] = {}  # shared by the many that have none
+
+
+class Change(IntFlag):
+    """What became different about a session."""
+
+    RECORD = 1  # its card
+    AGENTS = 2  # one of its agents
+    TELEMETRY = 4  # there are new events
+    LIST = 8  # it is new, or gone
+    LOG = 16  # its log grew; told only of logs that are watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +87,8 @@ def card_of(record: SessionRecord) -> Card:
         updated_ms=_milliseconds(record.updated or record.created),
         started_ms=_milliseconds(record.started),
         ended_ms=_milliseconds(record.ended),
-        agents=usage.agents if usage else None,
-        tokens=usage.tokens if usage else None,
+        agents=int(usage.agents) if usage else None,
+        tokens=int(usage.tokens) if usage else None,
         cost_usd=usage.cost_usd if usage else None,
         pid=record.pid,
         external=record.external,
@@ -87,19 +98,6 @@ def card_of(record: SessionRecord) -> Card:
 def unreadable_card(session_id: str, why: str, created_ms: int | None) -> Card:
     """The card of a session whose record cannot be read; `why` is one sentence."""
     return Card(id=session_id, status=UNREADABLE, state=UNREADABLE, detail=why, created_ms=created_ms)
-
-
-def settled(record: SessionRecord, outcome: Outcome, ended: str | None) -> SessionRecord:
-    """The record of a run that is over as the control plane will write it when it next looks."""
-    return replace(
-        record,
-        status=outcome.status,
-        reason=outcome.reason,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        detail=outcome.detail,
-        ended=ended,
-    )
 
 
 def _milliseconds(text: str | None) -> int | None:

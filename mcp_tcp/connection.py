@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._answering = None
         if not answering.cancelled():
             self._house.latencies.observe(perf_counter() - began)
-            self._write(answering.result())
+            self._write(self._house.service.outcome(answering, self._awaited))
         if self._transport is not None:
             self._go_on()
 

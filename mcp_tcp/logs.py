@@ -10,7 +10,7 @@ from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.log import log_end, read_log
 from mcp_tcp.pages import Read, lines_back, lines_on, stretch, whole_characters
 
-SEARCH_BYTES = 8 << 20  # of the log that one page looks through: about a second, even with a regular expression
+SEARCH_BYTES = 8 << 20  # of the log that one page looks through: below a second
 
 Show = Callable[[bytes], str]  # a line of the log as it is shown
 Fits = Callable[[str], bool]  # whether a line, as it is shown, is wanted

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hive_session.ondisk.layout import is_session_id
-from mcp_tcp.cards import Card
-from mcp_tcp.sessions import Change
+from mcp_tcp.cards import Card, Change
 
 SESSIONS = "hive://sessions"
 PREFIX = "hive://session/"

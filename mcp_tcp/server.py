@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 import orjson
 
@@ -18,6 +19,7 @@ from hive_session.ondisk.layout import Layout, resolve_layout
 from hive_session.ondisk.version import VERSION
 from mcp_tcp import http
 from mcp_tcp.asking import Asking
+from mcp_tcp.cards import Change
 from mcp_tcp.client import Client
 from mcp_tcp.connection import Connection
 from mcp_tcp.door import Door
@@ -27,8 +29,8 @@ from mcp_tcp.machine import Machine
 from mcp_tcp.methods import Methods
 from mcp_tcp.metrics import Latencies, exposition
 from mcp_tcp.service import Service
-from mcp_tcp.sessions import SWEEP_PARTS, Change, Sessions
-from mcp_tcp.settings import DEFAULT_FILE, BadSetting, Settings, resolve_settings
+from mcp_tcp.sessions import SWEEP_PARTS, Sessions
+from mcp_tcp.settings import DEFAULT_FILE, BadFlag, BadSetting, Settings, resolve_settings
 from mcp_tcp.subscriptions import Subscriptions
 from mcp_tcp.tools import ServerFacts
 
@@ -240,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(sys.argv[1:] if argv is None else argv)
     except BadSetting as exc:
-        return _fail(BAD_CONFIG, str(exc))
+        return _fail(USAGE if isinstance(exc, BadFlag) else BAD_CONFIG, str(exc))
     except OSError as exc:
         return _fail(BAD_CONFIG, f"{exc.filename}: {exc.strerror}")
     layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
@@ -265,7 +267,11 @@ def read_settings(argv: Sequence[str]) -> Settings:
     """The settings of this call; `--help` and wrong words end the program. Raises: BadSetting, OSError."""
     import argparse
 
-    parser = argparse.ArgumentParser(
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise BadFlag(f"{message}; mcp-tcp --help lists the flags")
+
+    parser = Parser(
         prog="mcp-tcp",
         description="Tells MCP clients, on a TCP port, what the sessions of this workspace do. It changes nothing.",
         epilog='try:  echo \'{"jsonrpc":"2.0","id":1,"method":"agent_list"}\' | nc localhost 9500\n'

@@ -5,6 +5,7 @@ An answer is whole lines: at once where all it takes is in memory, else from a c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from mcp_tcp.jsonrpc import (
 log = logging.getLogger(__name__)
 
 NOTHING = b""
+BUG = "Internal error: a bug of mcp-tcp; its log says where"
 OTHER = "other"  # stands for the methods that there are not
 BATCH_BYTES = 4 << 20  # of answers in one array: it is sent as a whole, so it is held as a whole
 BEFORE_TOKEN = "a token is needed first: call authenticate with params.token"
@@ -227,6 +229,14 @@ class Service:
         self.errors[error.code] = self.errors.get(error.code, 0) + 1
         return error_line(request_id, error.code, error.message, error.data)
 
+    def outcome(self, answering: asyncio.Task[bytes], request_id: Any) -> bytes:
+        """The lines of an answer that has come; where a bug of ours came instead, an error."""
+        failure = answering.exception()
+        if failure is None:
+            return answering.result()
+        log.error("a bug of ours", exc_info=failure)
+        return self._error(request_id, RpcError(INTERNAL_ERROR, BUG))
+
     def _bug(self, request_id: Any, method: str) -> bytes:
         log.exception("a bug of ours in %s", method[:100])
-        return self._error(request_id, RpcError(INTERNAL_ERROR, "Internal error: a bug of mcp-tcp; its log says where"))
+        return self._error(request_id, RpcError(INTERNAL_ERROR, BUG))

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from enum import IntFlag
 
 from hive_session.ondisk.fold import Hive
+from hive_session.ondisk.follow import open_file
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.ondisk.records import MAX_RECORD_BYTES, BadRecord, SessionRecord, decode_session, format_time
+from hive_session.ondisk.verdict import with_outcome
 from hive_session.ondisk.witnesses import judge_run, stop_was_asked
-from mcp_tcp.cards import LIVE, Card, card_of, settled, unreadable_card
+from mcp_tcp.cards import LIVE, Card, Change, card_of, unreadable_card
 from mcp_tcp.folding import Fold, size_of
 from mcp_tcp.watch import Watch
 
@@ -24,16 +25,6 @@ KEPT_HIVES = 64  # of sessions that do not run
 ENDED_ROUNDS = 6  # a session that has ended is looked at in one round of sweeps of so many
 SWEEP_PARTS = 10  # one sweep looks at so small a part of all sessions
 RETRY = -1  # no stamp of a file: it is read again by the next sweep
-
-
-class Change(IntFlag):
-    """What became different about a session."""
-
-    RECORD = 1  # its card
-    AGENTS = 2  # one of its agents
-    TELEMETRY = 4  # there are new events
-    LIST = 8  # it is new, or gone
-    LOG = 16  # its log grew; told only of logs that are watched
 
 
 class Session:
@@ -108,6 +99,7 @@ class Sessions:
             return False
         del self._folding[session_id]
         session.fold = fold
+        session.revision += 1  # no watch may have told that there is more of it
         self._keep(session)
         return True
 
@@ -308,7 +300,7 @@ class Sessions:
         assert session.hive is not None
         requested = "cancelled" if stop_was_asked(paths) else None
         outcome, ended_ms = judge_run(paths, record, session.hive, requested=requested)
-        return settled(record, outcome, format_time(ended_ms / 1000, millis=True) if ended_ms else None)
+        return with_outcome(record, outcome, format_time(ended_ms / 1000, millis=True) if ended_ms else None)
 
     def _follow(self, session_id: str) -> None:
         """Fold what is new in the telemetry of a session whose hive is in memory."""
@@ -359,7 +351,7 @@ def _age(session: Session) -> tuple[int, str]:
 
 
 def _read_record(paths: SessionPaths) -> SessionRecord:
-    with open(paths.record, "rb", buffering=0) as file:
+    with open(paths.record, "rb", buffering=0, opener=open_file) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_RECORD_BYTES:
             raise BadRecord(paths.record, f"{size} bytes; a record has at most {MAX_RECORD_BYTES}")
         record = decode_session(file.readall(), paths.record)

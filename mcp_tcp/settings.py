@@ -15,6 +15,10 @@ class BadSetting(ValueError):
     """One sentence: which setting from where is wrong, and what it must be."""
 
 
+class BadFlag(BadSetting):
+    """The same, of a flag."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How one server runs. Port 0 takes a free one; a health port of -1 is none."""
@@ -108,7 +112,8 @@ def _read(read: Callable[[Any], Any], value: Any, source: str, *, secret: bool) 
         return read(value)
     except ValueError as exc:
         shown = "" if secret else f" {ascii(value)[:40]}"
-        raise BadSetting(f"{source}:{shown} {exc}") from None
+        kind = BadFlag if source.startswith("--") else BadSetting
+        raise kind(f"{source}:{shown} {exc}") from None
 
 
 def _table(text: str | None, path: str) -> dict[str, Any]:

@@ -67,18 +67,15 @@ class Watch:
         """Tell everybody what changed since the last call. False: the kernel lost count, so anything may have changed."""
         complete = True
         while events := self._inotify.read():
-            changed: dict[tuple[int, str], None] = {}  # the same thing twice is told once
-            ended: list[int] = []  # watches that were the last to tell something
+            changed: dict[tuple[int, str], Told] = {}  # the same thing twice is told once
             for number, mask, name in events:
                 if mask & Q_OVERFLOW:
                     complete = False
                 elif mask & IGNORED:
-                    ended.append(number)
-                else:
-                    changed[number, name] = None
-            for number, name in changed:
-                if tell := self._told.get(number):
-                    tell(name)
-            for number in ended:
-                self._told.pop(number, None)
+                    # At once, so that what takes its place can be watched; what came before it is told all the same.
+                    self._told.pop(number, None)
+                elif tell := self._told.get(number):
+                    changed[number, name] = tell
+            for (_, name), tell in changed.items():
+                tell(name)
         return complete

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 SWEEP_S = 1.0  # where inotify tells nothing (some container and network filesystems), look this often all the same
 
 
+def open_file(path: str, flags: int) -> int:
+    """An `opener` for open(): a named pipe in the place of a file is opened at once, and then cannot be read from."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 class Lines:
     """The whole lines of one file from a byte offset on; `offset` is always where the next line begins."""
 
@@ -17,7 +22,7 @@ class Lines:
     def read(self, limit: int = 1 << 20) -> list[bytes]:
         """The lines that are whole by now, each with its line end; at most about `limit` bytes. A missing file has none."""
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=open_file) as file:
                 chunk = os.pread(file.fileno(), limit, self.offset)
                 whole = chunk.rfind(b"\n") + 1
                 if not whole and len(chunk) == limit:  # one line longer than the limit: take it whole

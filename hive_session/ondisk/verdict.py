@@ -1,6 +1,6 @@
 """How the end of a run is judged, and the words for it; pure, the same for whoever writes and whoever reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hive_session.ondisk.records import SessionRecord
 
@@ -24,6 +24,19 @@ class Outcome:
     exit_code: int | None = None
     signal: int | None = None
     detail: str | None = None
+
+
+def with_outcome(record: SessionRecord, outcome: Outcome, ended: str | None) -> SessionRecord:
+    """The record of a run that came to that, at that time (RFC 3339)."""
+    return replace(
+        record,
+        status=outcome.status,
+        reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        detail=outcome.detail,
+        ended=ended,
+    )
 
 
 def judge_end(

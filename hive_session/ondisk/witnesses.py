@@ -10,6 +10,8 @@ from hive_session.ondisk.liveness import boot_identity
 from hive_session.ondisk.records import SessionRecord
 from hive_session.ondisk.verdict import Exit, Outcome, judge_end
 
+LAST_MS = 253_402_300_799_999  # the end of the year 9999; a later time cannot be written down
+
 
 def judge_run(
     paths: SessionPaths,
@@ -57,4 +59,6 @@ def read_exit(path: str, attempt: int) -> Exit | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return seen if seen.attempt == attempt else None
+    if seen.attempt != attempt or not 0 <= (seen.ended_ms or 0) <= LAST_MS:
+        return None
+    return seen

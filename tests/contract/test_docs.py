@@ -32,6 +32,7 @@ from hive_session.ondisk.records import (
     Usage,
     decode_session,
 )
+from mcp_tcp import settings as mcp_settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -147,6 +148,17 @@ def test_every_variable_that_a_document_names_is_one_that_the_code_knows(documen
     code = "".join(path.read_text(encoding="utf-8") for name in packages for path in (ROOT / name).rglob("*.py"))
     named = set(re.findall(r"\b(?:HIVE|MAX|CLAUDE|XDG)_[A-Z_]+[A-Z]\b", text_of(document)))
     assert {name for name in named if name not in code} == set()
+
+
+def test_every_setting_of_mcp_tcp_is_in_its_table_and_the_other_way_round() -> None:
+    table = section(FORMAT, "## The configuration file").partition("`[mcp_tcp]`")[2]
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|", table, re.MULTILINE)
+    defaults = mcp_settings.Settings()
+    assert {key: variable for key, variable, _ in rows} == {
+        key: variable for key, (variable, _) in mcp_settings.SETTINGS.items()
+    }
+    for key, _, default in rows:
+        assert default == (str(getattr(defaults, key)).removesuffix(".0") or "none"), key
 
 
 HELP = {name: CliRunner().invoke(app, [name, "--help"], terminal_width=120).output for name in GROUP.commands}

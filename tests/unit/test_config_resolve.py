@@ -108,6 +108,14 @@ def test_a_file_that_is_not_toml_says_where() -> None:
     assert words.startswith(f"{FILE}: not TOML: ") and "line 2" in words
 
 
+@pytest.mark.parametrize("table", ["mcp_tcp", "ws_relay"])
+def test_the_tables_of_other_programs_are_left_to_them(table: str) -> None:
+    text = f"max_concurrent_sessions = 3\n[{table}]\nport = 'not for us to judge'\nx = 1\n"
+    config = resolved(text)
+    assert config == Config(layout=config.layout, max_concurrent=3)
+    assert refusal(f"[{table}s]\nport = 1") == f"{FILE}: no such key: {table}s"
+
+
 def test_an_unknown_key_is_answered_with_those_there_are() -> None:
     with pytest.raises(BadConfig) as caught:
         resolved("x = 1")

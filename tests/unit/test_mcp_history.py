@@ -319,8 +319,11 @@ def test_grep_gives_the_lines_that_fit(place: Place, args: Answer, found: list[s
     assert (page["lines"], page["truncated"], page["next"]) == (found, False, len(SAID))
 
 
-def test_a_search_stops_after_its_share_and_says_where_it_goes_on(place: Place) -> None:
-    whole = b"needle\n" + b"hay\n" * (3 << 20) + b"needle\n"
+def test_a_search_stops_after_its_share_and_says_where_it_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_tcp.logs.SEARCH_BYTES", 1 << 18)
+    whole = b"needle\n" + b"hay\n" * (3 << 15) + b"needle\n"
     place.rotated(whole)
     back = place.logs(grep="needle")
     assert back["truncated"] and back["lines"] == ["needle"] and 0 < back["from"] < len(whole)
