@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from hive_session.ondisk.agent_figures import agent_metrics, agent_task, global_id, listed_agents, session_task
+from hive_session.ondisk.figures import Object, counts, sum_counts
 from hive_session.ondisk.fold import Agent
-from mcp_tcp.agent_figures import agent_metrics, agent_task, global_id, listed_agents, session_task
-from mcp_tcp.figures import Object, counts, sum_counts
 from mcp_tcp.shapes import (
     AGENT_METRICS,
     COUNT,
@@ -25,7 +25,7 @@ from mcp_tcp.shapes import (
 from mcp_tcp.tools import About, Answer, Needs, Question, Tool, ToolError
 
 if TYPE_CHECKING:
-    from mcp_tcp.sessions import Session
+    from hive_session.ondisk.sessions import Session
 
 DEFAULT_LIMIT, MOST = 500, 5000
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_tcp.sessions import Session
+from hive_session.ondisk.sessions import Session
 
 MAX_BYTES = 6 << 20
 TICK_MS = 100  # what is said of a session that runs holds for so long: it tells how long something has lasted

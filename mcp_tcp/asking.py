@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from hive_session.ondisk.cards import Card
+from hive_session.ondisk.figures import recent
+from hive_session.ondisk.sessions import Session, Sessions
 from mcp_tcp.answers import Answers
-from mcp_tcp.cards import Card
-from mcp_tcp.figures import recent
 from mcp_tcp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, RpcError
-from mcp_tcp.sessions import Session, Sessions
 from mcp_tcp.tools import About, Needs, Question, ServerFacts, Tool, ToolError, named_session
 
 DISK_S = 15.0  # after so long an answer from the disk is given up

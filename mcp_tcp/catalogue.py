@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_tcp.figures import count_statuses
+from hive_session.ondisk.figures import count_statuses
 from mcp_tcp.history import HISTORY_TOOLS
 from mcp_tcp.session_tools import SESSION_TOOLS
 from mcp_tcp.shapes import COUNT, FLAG, MAYBE_NUMBER, TEXT, arguments, list_of, shape, told

@@ -14,15 +14,16 @@ from zlib import crc32
 
 import orjson
 
+from hive_session.ondisk.cards import CARD_STATUSES
+from hive_session.ondisk.figures import count_statuses, session_row
 from hive_session.ondisk.layout import is_session_id
 from hive_session.ondisk.records import parse_time
-from mcp_tcp.figures import count_statuses, session_row
-from mcp_tcp.shapes import COUNT, SESSION_ROW, SESSION_STATUSES, TEXT, arguments, limit, list_of, nullable, shape, told
+from mcp_tcp.shapes import COUNT, SESSION_ROW, TEXT, arguments, limit, list_of, nullable, shape, told
 from mcp_tcp.tools import About, Answer, Needs, Question, Schema, Tool, ToolError
 
 if TYPE_CHECKING:
-    from mcp_tcp.cards import Card
-    from mcp_tcp.sessions import Session
+    from hive_session.ondisk.cards import Card
+    from hive_session.ondisk.sessions import Session
 
 DEFAULT_LIMIT, MOST = 50, 500
 FILTERS = ("status", "labels", "text", "agent", "created_after", "created_before")
@@ -69,10 +70,8 @@ def _test(key: str, value: Any) -> Callable[[Card], bool]:
     match key:
         case "status":
             statuses = {value} if isinstance(value, str) else set(value)
-            if unknown := statuses.difference(SESSION_STATUSES):
-                raise ToolError(
-                    f"status {min(unknown)[:60]!r} does not exist; there are: {', '.join(SESSION_STATUSES)}"
-                )
+            if unknown := statuses.difference(CARD_STATUSES):
+                raise ToolError(f"status {min(unknown)[:60]!r} does not exist; there are: {', '.join(CARD_STATUSES)}")
             return lambda card: card.status in statuses
         case "labels":
             return lambda card: value.items() <= card.labels.items()
@@ -126,7 +125,7 @@ def _cursor_parts(cursor: str) -> tuple[Place, int]:
 
 # -- the tool --------------------------------------------------------------------------------------------
 
-_STATUS: Schema = {"type": "string", "enum": list(SESSION_STATUSES)}
+_STATUS: Schema = {"type": "string", "enum": list(CARD_STATUSES)}
 
 SESSION_LIST = Tool(
     name="session_list",
@@ -139,7 +138,7 @@ SESSION_LIST = Tool(
         status={
             "type": ["string", "array", "null"],
             "items": _STATUS,
-            "description": f"Only sessions of this status, or of these: {', '.join(SESSION_STATUSES)}",
+            "description": f"Only sessions of this status, or of these: {', '.join(CARD_STATUSES)}",
         },
         labels=told(
             {"type": ["object", "null"], "additionalProperties": TEXT}, "Only sessions that carry all these labels"

@@ -10,7 +10,7 @@ from hive_session.ondisk.fold import Agent, Hive, Result
 from hive_session.ondisk.records import format_time
 
 if TYPE_CHECKING:
-    from mcp_tcp.cards import Card
+    from hive_session.ondisk.cards import Card
 
 LOG_LINES = 400  # the last lines of the log: what `diagnose_session` looks for errors in
 SHOWN_LINES = 60  # of these, the last ones are shown whatever they say

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hive_session.ondisk.cards import Card, Change
 from hive_session.ondisk.layout import is_session_id
-from mcp_tcp.cards import Card, Change
 
 SESSIONS = "hive://sessions"
 PREFIX = "hive://session/"

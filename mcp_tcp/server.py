@@ -14,22 +14,22 @@ from typing import NoReturn
 
 import orjson
 
+from hive_session.ondisk.cards import Change
+from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home, acting_user
 from hive_session.ondisk.layout import Layout, resolve_layout
+from hive_session.ondisk.sessions import SWEEP_PARTS, Sessions
 from hive_session.ondisk.version import VERSION
 from mcp_tcp import http
 from mcp_tcp.asking import Asking
-from mcp_tcp.cards import Change
 from mcp_tcp.client import Client
 from mcp_tcp.connection import Connection
 from mcp_tcp.door import Door
-from mcp_tcp.figures import count_statuses
 from mcp_tcp.jsonrpc import REFUSED, error_line
 from mcp_tcp.machine import Machine
 from mcp_tcp.methods import Methods
 from mcp_tcp.metrics import Latencies, exposition
 from mcp_tcp.service import Service
-from mcp_tcp.sessions import SWEEP_PARTS, Sessions
 from mcp_tcp.settings import DEFAULT_FILE, BadFlag, BadSetting, Settings, resolve_settings
 from mcp_tcp.subscriptions import Subscriptions
 from mcp_tcp.tools import ServerFacts

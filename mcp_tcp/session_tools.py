@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mcp_tcp.agent_figures import agent_metrics, agent_objects
-from mcp_tcp.figures import counts, session_object, session_performance, swarm_id, task_counts
+from hive_session.ondisk.agent_figures import agent_metrics, agent_objects
+from hive_session.ondisk.figures import counts, session_object, session_performance, swarm_id, task_counts
 from mcp_tcp.listing import SESSION_LIST
 from mcp_tcp.shapes import (
     AGENT,

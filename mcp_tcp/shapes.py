@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hive_session.ondisk.cards import CARD_STATUSES
 from hive_session.ondisk.events import AGENT_STATUSES
-from hive_session.ondisk.records import STATUSES
 
 Schema = dict[str, Any]
 
@@ -45,8 +45,7 @@ FLAG: Schema = {"type": "boolean"}
 MAYBE_TEXT, MAYBE_COUNT, MAYBE_NUMBER = nullable(TEXT), nullable(COUNT), nullable(NUMBER)
 TIME = told(MAYBE_TEXT, "RFC 3339, UTC")
 
-SESSION_STATUSES = (*STATUSES, "unreadable")
-SESSION_STATUS: Schema = told(TEXT, ", ".join(SESSION_STATUSES))
+SESSION_STATUS: Schema = told(TEXT, ", ".join(CARD_STATUSES))
 AGENT_STATUS: Schema = {"type": "string", "enum": list(AGENT_STATUSES)}
 
 # -- arguments -------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mcp_tcp.cards import Change
+from hive_session.ondisk.cards import Change
+from hive_session.ondisk.sessions import Sessions
 from mcp_tcp.eras import SUBSCRIPTION_KEY
 from mcp_tcp.jsonrpc import notification_line
 from mcp_tcp.resources import PREFIX, concerned, parse_uri
-from mcp_tcp.sessions import Sessions
 
 PACE_S = 0.02  # between two rounds of notifications; a change is told well within the promised 50 ms
 UPDATED = "notifications/resources/updated"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcp_tcp.agent_figures import agent_objects, topology, topology_type
-from mcp_tcp.agent_tools import AGENT_TOOLS
-from mcp_tcp.figures import (
+from hive_session.ondisk.agent_figures import agent_objects, topology, topology_type
+from hive_session.ondisk.figures import (
     Object,
     active_agents,
     counts,
@@ -18,6 +17,7 @@ from mcp_tcp.figures import (
     swarm_id,
     task_counts,
 )
+from mcp_tcp.agent_tools import AGENT_TOOLS
 from mcp_tcp.shapes import (
     AGENT,
     COUNT,
@@ -42,7 +42,7 @@ from mcp_tcp.shapes import (
 from mcp_tcp.tools import About, Answer, Needs, Question, Tool
 
 if TYPE_CHECKING:
-    from mcp_tcp.sessions import Session
+    from hive_session.ondisk.sessions import Session
 
 MOST_SWARMS = 500
 

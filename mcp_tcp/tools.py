@@ -11,7 +11,7 @@ from hive_session.ondisk.layout import is_session_id
 from mcp_tcp.schemas import Check, compile_schema
 
 if TYPE_CHECKING:
-    from mcp_tcp.sessions import Session, Sessions
+    from hive_session.ondisk.sessions import Session, Sessions
 
 Schema = dict[str, Any]
 Answer = dict[str, Any]

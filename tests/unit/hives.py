@@ -5,12 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
+from hive_session.ondisk.cards import Card, unreadable_card
 from hive_session.ondisk.fold import Hive
-from mcp_tcp.cards import Card, unreadable_card
+from hive_session.ondisk.folding import Fold
+from hive_session.ondisk.sessions import Session, Sessions
 from mcp_tcp.catalogue import TOOLS
-from mcp_tcp.folding import Fold
 from mcp_tcp.schemas import compile_schema
-from mcp_tcp.sessions import Session, Sessions
 from mcp_tcp.tools import Question, ServerFacts, ToolError
 from tests.unit.test_fold import QUEEN, Event, ended, event, fold, result, spawned, status, usage
 from tests.unit.test_fold import session as told

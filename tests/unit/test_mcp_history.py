@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk.cards import unreadable_card
 from hive_session.ondisk.layout import Layout, SessionPaths
 from hive_session.ondisk.log import Base, encode_base
-from mcp_tcp.cards import unreadable_card
+from hive_session.ondisk.sessions import Session, Sessions
 from mcp_tcp.history import HISTORY_TOOLS
 from mcp_tcp.pages import lines_back, lines_on, whole_characters
 from mcp_tcp.schemas import compile_schema
-from mcp_tcp.sessions import Session, Sessions
 from mcp_tcp.tools import Needs, Question, ServerFacts, ToolError
 
 ID = "550e8400-e29b-41d4-a716-446655440000"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk.figures import moment
 from mcp_tcp.catalogue import TOOLS
-from mcp_tcp.figures import moment
 from mcp_tcp.tools import ToolError
 from tests.unit.hives import (
     COLD,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk.cards import Card, unreadable_card
 from hive_session.ondisk.fold import Hive
-from mcp_tcp.cards import Card, unreadable_card
 from mcp_tcp.prompts import DIAGNOSE, EVENT_TYPES, LOG_LINES, MAX_BYTES, PROMPTS, SHOWN_LINES, diagnose_session
 
 ID = "550e8400-e29b-41d4-a716-446655440000"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk.cards import Change
 from mcp_tcp import resources
-from mcp_tcp.cards import Change
 from mcp_tcp.catalogue import TOOLS
 from mcp_tcp.resources import PARTS, complete_id, concerned, describe, parse_uri
 from tests.unit.hives import card, session_id

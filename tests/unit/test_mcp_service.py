@@ -24,7 +24,7 @@ from mcp_tcp.methods import Methods, listen_ended
 from mcp_tcp.service import Handler, Method, Service
 from mcp_tcp.subscriptions import Subscriptions
 from tests.unit.hives import BUSY, DONE, FACTS, session_id
-from tests.unit.test_mcp_sessions import Workspace
+from tests.unit.test_sessions import Workspace
 
 Message = dict[str, Any]
 

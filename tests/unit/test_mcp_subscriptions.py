@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mcp_tcp.cards import Change
+from hive_session.ondisk.cards import Change
 from mcp_tcp.subscriptions import LIST_CHANGED, PACE_S, UPDATED, Subscriptions
 from tests.unit.hives import Known, session_id
 

@@ -1,7 +1,7 @@
-"""What cards and hives say of sessions, as the plain objects that the tools answer with; pure. Agents: agent_figures.py.
+"""What cards and hives say of sessions, as the plain objects that readers show; pure. Agents: agent_figures.py.
 
 The rules of both files:
-- Each object is made in one place, here or there, and its schema stands in shapes.py.
+- Each object is made in one place, here or there, and its schema stands in mcp_tcp/shapes.py.
 - Nothing is invented. Unknown is None, and where a known client can read numbers only, 0.0 until it was measured.
 - The card decides about the session. Once it says that the session has ended, no agent of it is active, even where
   its telemetry breaks off before the end.
@@ -14,13 +14,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from hive_session.ondisk.cards import CARD_STATUSES
 from hive_session.ondisk.fold import Agent, Hive
 from hive_session.ondisk.records import format_time
-from mcp_tcp.shapes import SESSION_STATUSES
 
 if TYPE_CHECKING:
-    from mcp_tcp.cards import Card
-    from mcp_tcp.sessions import Session, Sessions
+    from hive_session.ondisk.cards import Card
+    from hive_session.ondisk.sessions import Session, Sessions
 
 Object = dict[str, Any]
 
@@ -68,7 +68,7 @@ def started_ms(session: Session) -> int:
 
 def count_statuses(sessions: Sessions) -> dict[str, int]:
     """How many sessions there are of each status; those of the original may have one of their own."""
-    found = dict.fromkeys(SESSION_STATUSES, 0)
+    found = dict.fromkeys(CARD_STATUSES, 0)
     for session in sessions.by_id.values():
         status = session.card.status
         found[status] = found.get(status, 0) + 1

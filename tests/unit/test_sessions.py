@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from hive_session.conclude import conclude, fold_telemetry
 from hive_session.durable import append_line, replace_file
+from hive_session.ondisk import folding, sessions
+from hive_session.ondisk.cards import Card, Change
 from hive_session.ondisk.events import encode_event
 from hive_session.ondisk.layout import Layout, SessionPaths
 from hive_session.ondisk.liveness import boot_identity
 from hive_session.ondisk.records import MAX_RECORD_BYTES, SessionRecord, Usage, decode_session, encode_session
+from hive_session.ondisk.sessions import Session, Sessions
 from hive_session.ondisk.witnesses import stop_was_asked
 from hive_session.witness import write_exit
-from mcp_tcp import folding, sessions
-from mcp_tcp.cards import Card, Change
-from mcp_tcp.sessions import Session, Sessions
 from tests.unit.hives import BUSY, DONE, RESUMED, session_id
 from tests.unit.test_fold import Event, event, result
 from tests.unit.test_fold import session as told
@@ -176,7 +176,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mcp_tcp.watch.Inotify.add_watch", refuse)
+    monkeypatch.setattr("hive_session.ondisk.watch.Inotify.add_watch", refuse)
 
 
 ONE, TWO, THREE = map(session_id, (1, 2, 3))
@@ -1043,7 +1043,7 @@ def test_watches_that_become_free_are_taken(workspace: Workspace, monkeypatch: p
 
     workspace.add(1)
     with monkeypatch.context() as patch:
-        patch.setattr("mcp_tcp.watch.Inotify.add_watch", refuse)
+        patch.setattr("hive_session.ondisk.watch.Inotify.add_watch", refuse)
         workspace.open()
     workspace.swept()
     workspace.put(1, detail="Changed.")

@@ -7,10 +7,11 @@ from enum import IntFlag
 from sys import intern
 
 from hive_session.ondisk.index import TASK_CHARACTERS
-from hive_session.ondisk.records import SessionRecord, parse_time
+from hive_session.ondisk.records import STATUSES, SessionRecord, parse_time
 from hive_session.ondisk.verdict import describe_end
 
 UNREADABLE = "unreadable"
+CARD_STATUSES = (*STATUSES, UNREADABLE)
 LIVE = ("starting", "running")
 NO_LABELS: dict[str, str] = {}  # shared by the many that have none
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hive_session.ondisk.figures import (
+    Object,
+    active_agents,
+    agent_status,
+    cpu_percent,
+    memory_mb,
+    moment,
+    success_rate,
+    swarm_id,
+)
 from hive_session.ondisk.fold import Agent
-from mcp_tcp.figures import Object, active_agents, agent_status, cpu_percent, memory_mb, moment, success_rate, swarm_id
 
 if TYPE_CHECKING:
-    from mcp_tcp.cards import Card
-    from mcp_tcp.sessions import Session
+    from hive_session.ondisk.cards import Card
+    from hive_session.ondisk.sessions import Session
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000

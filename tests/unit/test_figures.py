@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_tcp.agent_figures import (
+from hive_session.ondisk.agent_figures import (
     agent_objects,
 )
-from mcp_tcp.figures import (
+from hive_session.ondisk.figures import (
     RECENT_ENDED,
     active_agents,
     count_statuses,

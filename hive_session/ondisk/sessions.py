@@ -10,16 +10,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 
+from hive_session.ondisk.cards import LIVE, Card, Change, card_of, unreadable_card
 from hive_session.ondisk.fold import Hive
+from hive_session.ondisk.folding import Fold, size_of
 from hive_session.ondisk.follow import open_file
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.ondisk.records import MAX_RECORD_BYTES, BadRecord, SessionRecord, decode_session, format_time
 from hive_session.ondisk.verdict import with_outcome
+from hive_session.ondisk.watch import Watch
 from hive_session.ondisk.witnesses import judge_run, stop_was_asked
-from mcp_tcp.cards import LIVE, Card, Change, card_of, unreadable_card
-from mcp_tcp.folding import Fold, size_of
-from mcp_tcp.watch import Watch
 
 KEPT_HIVES = 64  # of sessions that do not run
 ENDED_ROUNDS = 6  # a session that has ended is looked at in one round of sweeps of so many

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_session.ondisk.fold import Agent, Hive
-from mcp_tcp import shapes
-from mcp_tcp.agent_figures import (
+from hive_session.ondisk.agent_figures import (
     agent_metrics,
     agent_objects,
     agent_task,
@@ -19,11 +17,13 @@ from mcp_tcp.agent_figures import (
     topology,
     topology_type,
 )
-from mcp_tcp.figures import (
+from hive_session.ondisk.figures import (
     moment,
     session_object,
     session_performance,
 )
+from hive_session.ondisk.fold import Agent, Hive
+from mcp_tcp import shapes
 from mcp_tcp.schemas import compile_schema
 from tests.unit.hives import (
     COLD,
