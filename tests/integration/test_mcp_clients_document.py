@@ -96,11 +96,16 @@ def test_the_first_line_of_a_connection_with_a_token_is_the_one_that_is_describe
             assert kind in done.stdout and done.stdout.count(b"\n") == 1
 
 
-def test_the_configuration_for_claude_desktop_names_the_bridge() -> None:
-    (text,) = blocks("json")
-    server = json.loads(text)["mcpServers"]["hive"]
-    assert Path(server["command"]).name == "mcp-stdio-bridge"
-    assert server["args"] == ["127.0.0.1:9500"]
+def test_the_configurations_name_the_bridge_and_its_token() -> None:
+    servers = [json.loads(text)["mcpServers"]["hive"] for text in blocks("json")]
+    assert [server["args"] for server in servers] == [["hive.example:9500"], ["127.0.0.1:9500"]]
+    for server in servers:
+        assert Path(server["command"]).name == "mcp-stdio-bridge"
+        assert list(server["env"]) == ["TCP_AUTH_TOKEN"]
+
+
+def test_no_example_puts_a_token_on_a_command_line() -> None:
+    assert not re.search(r"^\S.*TOKEN=", TEXT, re.MULTILINE)
 
 
 def test_the_bridge_s_words_are_those_of_its_help() -> None:
