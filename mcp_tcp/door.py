@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_tcp.auth import Failures, token_matches
+from hive_session.ondisk.tokens import Failures, token_matches
 from mcp_tcp.client import Client
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from hive_session.ondisk import log_pages
 from hive_session.ondisk.events import EVENTS, MAX_INT
 from hive_session.ondisk.layout import SessionPaths
-from mcp_tcp import logs
 from mcp_tcp.memory import HIVE, MAX_VALUE_BYTES, MEMORY, Wanted, read_memory
 from mcp_tcp.shapes import (
     COUNT,
@@ -73,14 +73,14 @@ def _only_one(args: Args, one: str, other: str) -> None:
 
 def _read_logs(paths: SessionPaths, args: Args) -> Answer:
     _only_one(args, "tail", "from")
-    show = logs.raw_text if args.get("raw") else logs.plain_text
+    show = log_pages.raw_text if args.get("raw") else log_pages.plain_text
     limit = _given(args, "limit_bytes", DEFAULT_LOG_BYTES)
     offset = args.get("from")
     fits = _condition(args)
     if offset is None:
-        page = logs.last_lines(paths, _given(args, "tail", DEFAULT_TAIL_LINES), limit, show=show, fits=fits)
+        page = log_pages.last_lines(paths, _given(args, "tail", DEFAULT_TAIL_LINES), limit, show=show, fits=fits)
     else:
-        page = logs.lines_from(paths, offset, limit, show=show, fits=fits)
+        page = log_pages.lines_from(paths, offset, limit, show=show, fits=fits)
     if offset is not None and offset > page.end:
         raise ToolError(
             f"from {offset} is beyond the end of this session's log, which is {page.end}; "
@@ -96,10 +96,10 @@ def _read_logs(paths: SessionPaths, args: Args) -> Answer:
     }
 
 
-def _condition(args: Args) -> logs.Fits:
+def _condition(args: Args) -> log_pages.Fits:
     grep, ignore_case = args.get("grep"), bool(args.get("ignore_case"))
     if not grep:
-        return logs.any_line
+        return log_pages.any_line
     if ignore_case:
         folded = grep.casefold()
         return lambda line: folded in line.casefold()

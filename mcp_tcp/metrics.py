@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from hive_session.ondisk.cards import UNREADABLE
-from hive_session.ondisk.records import STATUSES
+from hive_session.ondisk.exposition import family, labelled, sessions_family
 
 BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -26,13 +25,6 @@ class Latencies:
         self.sum_s += seconds
 
 
-def by_state(statuses: Mapping[str, int]) -> dict[str, int]:
-    """The same with one name for all that is no status of ours: files of the original may hold any text."""
-    known = (*STATUSES, UNREADABLE)
-    other = sum(count for status, count in statuses.items() if status not in known)
-    return {**{status: statuses.get(status, 0) for status in known}, "other": other}
-
-
 def exposition(
     *,
     sessions: Mapping[str, int],
@@ -46,31 +38,20 @@ def exposition(
 ) -> bytes:
     """The text format 0.0.4 of Prometheus."""
     lines = [
-        *_family("hive_sessions", "gauge", "Sessions by state.", _labelled("state", by_state(sessions))),
-        *_family("hive_mcp_requests_total", "counter", "Requests by method.", _labelled("method", requests)),
-        *_family("hive_mcp_errors_total", "counter", "Error answers by JSON-RPC code.", _labelled("code", errors)),
+        *sessions_family(sessions),
+        *family("hive_mcp_requests_total", "counter", "Requests by method.", labelled("method", requests)),
+        *family("hive_mcp_errors_total", "counter", "Error answers by JSON-RPC code.", labelled("code", errors)),
         *_histogram("hive_mcp_request_duration_seconds", "How long answers took.", latencies),
-        *_family("hive_mcp_clients", "gauge", "Connections that are open.", [("", clients)]),
-        *_family("hive_mcp_refused_total", "counter", "Connections refused: too many.", [("", refused)]),
-        *_family("hive_mcp_subscriptions", "gauge", "What clients want to hear of.", [("", subscriptions)]),
-        *_family("hive_mcp_polling", "gauge", "1 when inotify has no more watches to give.", [("", int(deaf))]),
+        *family("hive_mcp_clients", "gauge", "Connections that are open.", [("", clients)]),
+        *family("hive_mcp_refused_total", "counter", "Connections refused: too many.", [("", refused)]),
+        *family("hive_mcp_subscriptions", "gauge", "What clients want to hear of.", [("", subscriptions)]),
+        *family("hive_mcp_polling", "gauge", "1 when inotify has no more watches to give.", [("", int(deaf))]),
     ]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _labelled(label: str, values: Mapping[str, int] | Mapping[int, int]) -> list[tuple[str, int]]:
-    return [(f'{{{label}="{key}"}}', value) for key, value in sorted(values.items())]
-
-
-def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-    for labels, value in samples:
-        yield f"{name}{labels} {value}"
-
-
 def _histogram(name: str, text: str, latencies: Latencies) -> Iterator[str]:
-    yield from _family(name, "histogram", text, ())
+    yield from family(name, "histogram", text, ())
     total = 0
     for bound, count in zip((*BOUNDS_S, "+Inf"), latencies.counts, strict=True):
         total += count

@@ -15,10 +15,13 @@ from typing import NoReturn
 import orjson
 
 from hive_session.ondisk.cards import Change
+from hive_session.ondisk.exposition import CONTENT_TYPE
 from hive_session.ondisk.figures import count_statuses
-from hive_session.ondisk.home import acting_home, acting_user
+from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
-from hive_session.ondisk.sessions import SWEEP_PARTS, Sessions
+from hive_session.ondisk.serving import address_of, no_address, read_config, refusal, say, settle
+from hive_session.ondisk.sessions import Sessions
+from hive_session.ondisk.settings import BadFlag, BadSetting
 from hive_session.ondisk.version import VERSION
 from mcp_tcp import http
 from mcp_tcp.asking import Asking
@@ -30,18 +33,16 @@ from mcp_tcp.machine import Machine
 from mcp_tcp.methods import Methods
 from mcp_tcp.metrics import Latencies, exposition
 from mcp_tcp.service import Service
-from mcp_tcp.settings import DEFAULT_FILE, BadFlag, BadSetting, Settings, resolve_settings
+from mcp_tcp.settings import Settings, resolve_settings
 from mcp_tcp.subscriptions import Subscriptions
 from mcp_tcp.tools import ServerFacts
 
 log = logging.getLogger(__name__)
 
+PROGRAM = "mcp-tcp"
 SERVER_INFO = {"name": "hive-suite", "title": "Hive sessions", "version": VERSION}
-ROUND_S = 5.0  # in which a sweep looks at every session
-DEAF_S = 0.25  # the same where inotify has no more watches to give
 LEAVE_S = 4.0  # for answers that are pending when the end comes; supervisors wait 5 s and more
 BACKLOG = 512  # connections that wait to be accepted
-USAGE, BUSY, IO_FAILED, NOT_PERMITTED, BAD_CONFIG = 2, 75, 74, 77, 78  # exit codes as hive-session has them
 
 
 class Server:
@@ -142,9 +143,9 @@ class Server:
 
     def _announce(self, listener: asyncio.Server, health: asyncio.Server | None) -> None:
         settings = self.settings
-        _say(f"listening on {_address(listener)}")
+        say(PROGRAM, f"listening on {address_of(listener.sockets[0].getsockname())}")
         if health is not None:
-            _say(f"health on http://{_address(health)}/healthz")
+            say(PROGRAM, f"health on http://{address_of(health.sockets[0].getsockname())}/healthz")
         if settings.host != settings.bind:
             log.warning(
                 "no token is set, so only this machine is served, not %s; set TCP_AUTH_TOKEN, or give --insecure",
@@ -156,7 +157,7 @@ class Server:
     async def _sweep(self) -> None:
         deaf = False
         while True:
-            await asyncio.sleep((DEAF_S if deaf else ROUND_S) / SWEEP_PARTS)
+            await asyncio.sleep(self.sessions.pause_s)
             if self.sessions.deaf and not deaf:
                 deaf = True
                 log.warning("inotify has no more watches (fs.inotify.max_user_watches): some changes are seen late")
@@ -218,12 +219,7 @@ class Server:
             subscriptions=len(self.subscriptions),
             deaf=self.sessions.deaf,
         )
-        return http.Response(200, "text/plain; version=0.0.4; charset=utf-8", text)
-
-
-def _address(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return http.Response(200, CONTENT_TYPE, text)
 
 
 def _methods(settings: Settings) -> type[Methods]:
@@ -241,19 +237,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `mcp-tcp`; returns its exit code."""
     try:
         settings = read_settings(sys.argv[1:] if argv is None else argv)
-    except BadSetting as exc:
-        return _fail(USAGE if isinstance(exc, BadFlag) else BAD_CONFIG, str(exc))
-    except OSError as exc:
-        return _fail(BAD_CONFIG, f"{exc.filename}: {exc.strerror}")
+    except (BadSetting, OSError) as exc:
+        return _fail(*refusal(exc))
     layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
     logging.basicConfig(format="%(asctime)s mcp-tcp: %(message)s", level=logging.INFO, stream=sys.stderr)
     settle(layout)
     try:
         asyncio.run(serve(settings, layout))
     except OSError as exc:
-        code = {13: NOT_PERMITTED, 98: BUSY}.get(exc.errno or 0, IO_FAILED)
         return _fail(
-            code, f"cannot listen on {settings.host}: {exc.strerror}; name another port with --port or --health-port"
+            no_address(exc),
+            f"cannot listen on {settings.host}: {exc.strerror}; name another port with --port or --health-port",
         )
     return 0
 
@@ -290,38 +284,9 @@ def read_settings(argv: Sequence[str]) -> Settings:
     add("--conformance", action="store_true", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"mcp-tcp {VERSION}")
     flags = vars(parser.parse_args(argv))
-    path = os.environ.get("HIVE_CONFIG") or DEFAULT_FILE
-    return resolve_settings(flags, os.environ, _read(path), path)
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        raise BadSetting(f"{path}: not UTF-8") from None
-
-
-def settle(layout: Layout) -> None:
-    """Be who may read the sessions, where this server works. Root has no business here but to become somebody else."""
-    if user := acting_user(os.environ):
-        os.initgroups(user.pw_name, user.pw_gid)
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
-    try:
-        os.makedirs(layout.server_instance, exist_ok=True)
-        os.chdir(layout.server_instance)
-    except OSError as exc:
-        log.warning("works elsewhere than in %s: %s", layout.server_instance, exc.strerror)
+    return resolve_settings(flags, os.environ, *read_config())
 
 
 def _fail(code: int, what: str) -> int:
-    _say(what)
+    say(PROGRAM, what)
     return code
-
-
-def _say(what: str) -> None:
-    sys.stderr.write(f"mcp-tcp: {what}\n")
-    sys.stderr.flush()

@@ -9,7 +9,7 @@ from typing import Any
 
 from hive_session.ondisk.events import MAX_EVENT_BYTES, BadEvent, decode_event
 from hive_session.ondisk.follow import Lines
-from mcp_tcp.pages import BLOCK_BYTES, Read, lines_back
+from hive_session.ondisk.pages import BLOCK_BYTES, Read, lines_back
 from mcp_tcp.tools import ToolError
 
 PAGE_BYTES = 256 << 10  # of events in one page: an answer stays small

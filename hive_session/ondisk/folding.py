@@ -11,18 +11,49 @@ from hive_session.ondisk.follow import Lines
 SLICE_BYTES = 1 << 18  # folded at a time: some 10 ms
 
 
+class News:
+    """What became different about a hive; empty at first. Ids of agents in the order in which they changed."""
+
+    __slots__ = ("agents", "anew", "grown", "messages", "spawned")
+
+    def __init__(self) -> None:
+        self.grown = False  # there are events that nobody was told of
+        self.anew = False  # its agents are others than before: a new attempt, or another file
+        self.agents: dict[str, None] = {}  # that changed
+        self.spawned: dict[str, None] = {}  # those of them that are new
+        self.messages: dict[tuple[str, str], None] = {}  # who wrote to whom
+
+
 class Fold:
     """What the telemetry adds up to so far; `cpu_percent` is of one core, between the attempt's last two samples."""
 
-    __slots__ = ("_agents_changed", "_attempt", "_grown", "_sample", "cpu_percent", "hive", "lines")
+    __slots__ = ("_attempt", "_inode", "_news", "_sample", "cpu_percent", "hive", "lines")
 
     def __init__(self, path: str) -> None:
         self.lines = Lines(path)
+        self._inode = 0  # of the file that was read last; 0: none was
+        self._news = News()
+        self._begin()
+
+    def _begin(self) -> None:
         self.hive = Hive()
         self.cpu_percent: float | None = None
         self._attempt = self.hive.attempt
         self._sample: tuple[int, int] | None = None  # time and CPU time of this attempt's last one, in milliseconds
-        self._grown = self._agents_changed = False  # since `take_news`
+
+    def restart_where_replaced(self) -> bool:
+        """Fold from nothing when another file stands in the place of the one that was read, or it was cut. True: it was."""
+        try:
+            found = os.stat(self.lines.path)
+        except OSError:
+            return False
+        replaced = self._inode not in (0, found.st_ino) or found.st_size < self.lines.offset
+        self._inode = found.st_ino
+        if replaced:
+            self.lines.offset = 0
+            self._begin()
+            self._news.grown = self._news.anew = True
+        return replaced
 
     def step(self) -> int:
         """Fold one slice more: the bytes that it took, 0 once there is nothing new."""
@@ -34,7 +65,8 @@ class Fold:
         for line in lines:
             self._apply(line)
         taken = self.lines.offset - before
-        self._grown = self._grown or taken > 0
+        if taken:
+            self._news.grown = True
         return taken
 
     @property
@@ -42,10 +74,11 @@ class Fold:
         """True while the file is longer than what is folded, be it by half a line."""
         return self.lines.offset < size_of(self.lines.path)
 
-    def take_news(self) -> tuple[bool, bool]:
-        """Whether there are events that nobody was told of, and whether one changed an agent; then they count as told."""
-        news = self._grown, self._agents_changed
-        self._grown = self._agents_changed = False
+    def take_news(self) -> News:
+        """What nobody was told of yet; then it counts as told."""
+        news = self._news
+        if news.grown:
+            self._news = News()
         return news
 
     def _apply(self, line: bytes) -> None:
@@ -53,11 +86,18 @@ class Fold:
             event = decode_event(line)
         except BadEvent:
             return
-        if self.hive.apply(event):
-            self._agents_changed = True
+        known = len(self.hive.agents)
+        if changed := self.hive.apply(event):
+            for name in changed:
+                self._news.agents[name] = None
+            if len(self.hive.agents) > known:
+                self._news.spawned[changed[0]] = None
+        if event["type"] == "message":
+            self._news.messages[event["from"], event["to"]] = None
         if self.hive.attempt != self._attempt:
             self._attempt = self.hive.attempt
             self._sample = self.cpu_percent = None
+            self._news.anew = True
         if event["type"] == "resources":
             self._measure(event["ts"], event["cpu_ms"])
 

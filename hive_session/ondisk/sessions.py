@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from hive_session.ondisk.cards import LIVE, Card, Change, card_of, unreadable_card
 from hive_session.ondisk.fold import Hive
-from hive_session.ondisk.folding import Fold, size_of
+from hive_session.ondisk.folding import Fold, News, size_of
 from hive_session.ondisk.follow import open_file
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
@@ -24,6 +24,8 @@ from hive_session.ondisk.witnesses import judge_run, stop_was_asked
 KEPT_HIVES = 64  # of sessions that do not run
 ENDED_ROUNDS = 6  # a session that has ended is looked at in one round of sweeps of so many
 SWEEP_PARTS = 10  # one sweep looks at so small a part of all sessions
+ROUND_S = 5.0  # in which sweeps should see every session once
+DEAF_S = 0.25  # the same where inotify has no more watches to give
 RETRY = -1  # no stamp of a file: it is read again by the next sweep
 
 
@@ -56,12 +58,16 @@ class Session:
 
 
 class Sessions:
-    """Every session of the workspace by id. `on_change` hears of each change, after it is in place."""
+    """Every session of the workspace by id. `on_change` hears of each change, after it is in place.
+
+    `on_news` hears before it what exactly new telemetry did to a hive; None: nobody wants to know.
+    """
 
     def __init__(self, layout: Layout, on_change: Callable[[str, Change], None] = lambda _id, _change: None) -> None:
         self.layout = layout
         self.by_id: dict[str, Session] = {}
         self.on_change = on_change
+        self.on_news: Callable[[Session, News], None] | None = None
         self._watch = Watch()
         self._root_watch: int | None = None
         self._newest: list[Session] | None = None
@@ -98,6 +104,7 @@ class Sessions:
         if fold.step() and fold.behind:
             return False
         del self._folding[session_id]
+        fold.restart_where_replaced()  # from now on it knows its file
         session.fold = fold
         session.revision += 1  # no watch may have told that there is more of it
         self._keep(session)
@@ -127,6 +134,11 @@ class Sessions:
     def deaf(self) -> bool:
         """True when the kernel refused a watch, so that only sweeps see some changes."""
         return self._watch.exhausted
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds to wait from one sweep to the next."""
+        return (DEAF_S if self.deaf else ROUND_S) / SWEEP_PARTS
 
     def refresh(self) -> bool:
         """Take in all that changed on disk before this call. True: some telemetry is longer; call again soon."""
@@ -237,9 +249,20 @@ class Sessions:
             return
         if name in ("session.json", "run.lock"):
             self._reread(session)
-        elif name == "telemetry.jsonl" and not self._watch.holds(session.watches[1]):
-            self._watch_session(session)
-            self._follow(session_id)
+        elif name == "telemetry.jsonl" and (
+            not self._watch.holds(session.watches[1])
+            or (session.fold is not None and session.fold.restart_where_replaced())
+        ):
+            self._watch_anew(session)
+
+    def _watch_anew(self, session: Session) -> None:
+        """Follow the file that stands in the place of the one that was watched, from its beginning."""
+        directory, telemetry = session.watches
+        session.watches = (directory, None)
+        self._watch_session(session)
+        if telemetry != session.watches[1]:
+            self._watch.forget(telemetry)
+        self._follow(session.card.id)
 
     def _look(self, session_id: str) -> None:
         """See for ourselves whether anything of a session changed."""
@@ -254,6 +277,8 @@ class Sessions:
         ):
             self._reread(session)
         if session.fold is not None and size_of(paths.telemetry) != session.offset:
+            if session.fold.restart_where_replaced():
+                self._watch_anew(session)
             self._follow(session_id)
         if session_id in self._logs:
             self._look_at_log(session_id)
@@ -314,9 +339,12 @@ class Sessions:
         if fold.step() and fold.behind:
             self._behind[session_id] = None
         # Not only what this step took: `loaded` may have been faster than the news of it.
-        grown, agents_changed = fold.take_news()
-        if grown:
-            self._tell(session, Change.TELEMETRY | Change.AGENTS if agents_changed else Change.TELEMETRY)
+        news = fold.take_news()
+        if news.grown:
+            if self.on_news is not None:
+                self.on_news(session, news)
+            changed = news.agents or news.anew
+            self._tell(session, Change.TELEMETRY | Change.AGENTS if changed else Change.TELEMETRY)
 
     def _tell(self, session: Session, change: Change) -> None:
         session.revision += 1

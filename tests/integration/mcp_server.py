@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.integration.hive import DEADLINE_S, SCRIPTS, Hive, until
+from tests.integration.server_process import ServerProcess
 
 Json = dict[str, Any]
 
-LISTENING = re.compile(rb"^mcp-tcp: listening on 127\.0\.0\.1:(\d+)$", re.MULTILINE)
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -83,70 +78,10 @@ class Line:
         return list(self._file)
 
 
-class DataPlane:
+class DataPlane(ServerProcess):
     """`mcp-tcp` for the workspace of `hive`; `words` are further flags. It ends with the `with` block."""
 
-    def __init__(self, hive: Hive, *words: str, env: Mapping[str, str] | None = None) -> None:
-        self.hive = hive
-        self.words = words
-        self.env = {**hive.env, **(env or {})}
-        self.port = 0  # a free one at the first start, the same one ever after
-        self.log_path = Path(hive.root, "mcp-tcp.log")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.process:
-            self.kill()
-
-    @property
-    def log(self) -> str:
-        """What the server last started has said on stderr."""
-        return self.log_path.read_text(encoding="utf-8", errors="replace")
-
-    def start(self) -> None:
-        """Start it and return once it listens. Raises: AssertionError with its log."""
-        ports = ["--port", str(self.port), "--health-port", "0"]
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mcp_tcp", *ports, *self.words],
-                env=self.env,
-                cwd=self.hive.root,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
-        try:
-            until(self._listens_or_ended, "the line that says where it listens")
-            assert self.port, "it ended"
-        except AssertionError as exc:
-            self.kill()
-            raise AssertionError(f"mcp-tcp did not start: {exc}; its log:\n{self.log}") from None
-
-    def _listens_or_ended(self) -> bool:
-        assert self.process
-        ended = self.process.poll() is not None
-        if found := LISTENING.search(self.log_path.read_bytes()):
-            self.port = int(found[1])
-            return True
-        return ended
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def kill(self) -> int:
-        """SIGKILL, and the exit code."""
-        return self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> int:
-        assert self.process
-        process, self.process = self.process, None
-        process.send_signal(number)
-        return process.wait(DEADLINE_S)
+    PROGRAM, MODULE, WORDS = "mcp-tcp", "mcp_tcp", ("--health-port", "0")
 
     def connect(self) -> Line:
         return Line(self.port)

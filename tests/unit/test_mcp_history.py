@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hive_session.ondisk.cards import unreadable_card
 from hive_session.ondisk.layout import Layout, SessionPaths
 from hive_session.ondisk.log import Base, encode_base
+from hive_session.ondisk.pages import lines_back, lines_on, whole_characters
 from hive_session.ondisk.sessions import Session, Sessions
 from mcp_tcp.history import HISTORY_TOOLS
-from mcp_tcp.pages import lines_back, lines_on, whole_characters
 from mcp_tcp.schemas import compile_schema
 from mcp_tcp.tools import Needs, Question, ServerFacts, ToolError
 
@@ -121,7 +121,7 @@ def test_a_session_that_is_removed_while_it_is_read_is_said_so(place: Place, mon
         shutil.rmtree(place.paths.dir)
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("mcp_tcp.logs.read_log", vanish)
+    monkeypatch.setattr("hive_session.ondisk.log_pages.read_log", vanish)
     with pytest.raises(ToolError, match="was removed"):
         place.logs()
 
@@ -322,7 +322,7 @@ def test_grep_gives_the_lines_that_fit(place: Place, args: Answer, found: list[s
 def test_a_search_stops_after_its_share_and_says_where_it_goes_on(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_tcp.logs.SEARCH_BYTES", 1 << 18)
+    monkeypatch.setattr("hive_session.ondisk.log_pages.SEARCH_BYTES", 1 << 18)
     whole = b"needle\n" + b"hay\n" * (3 << 15) + b"needle\n"
     place.rotated(whole)
     back = place.logs(grep="needle")
@@ -355,7 +355,7 @@ def test_lines_are_shown_without_what_only_a_terminal_understands(place: Place, 
 
 @given(st.binary(max_size=300))
 def test_no_escape_ever_reaches_a_terminal(raw: bytes) -> None:
-    from mcp_tcp.logs import plain_text
+    from hive_session.ondisk.log_pages import plain_text
 
     text = plain_text(raw)
     assert not [char for char in text if (ord(char) < 32 and char != "\t") or 127 <= ord(char) < 160]

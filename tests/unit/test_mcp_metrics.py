@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk.exposition import by_state
 from mcp_tcp.machine import Machine
-from mcp_tcp.metrics import BOUNDS_S, Latencies, by_state, exposition
+from mcp_tcp.metrics import BOUNDS_S, Latencies, exposition
 from tests.unit.hives import session_id
 
 STATES = ("created", "starting", "running", "completed", "failed", "unreadable", "other")

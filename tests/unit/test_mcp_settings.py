@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_tcp.settings import SETTINGS, BadSetting, Settings, is_loopback, resolve_settings
+from hive_session.ondisk.settings import BadSetting, is_loopback
+from mcp_tcp.settings import SETTINGS, Settings, resolve_settings
 
 FILE = "/etc/hive/hive.toml"
 SECRET = "s3cret-of-the-hive"

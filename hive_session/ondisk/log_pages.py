@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.log import log_end, read_log
-from mcp_tcp.pages import Read, lines_back, lines_on, stretch, whole_characters
+from hive_session.ondisk.pages import Read, lines_back, lines_on, stretch, whole_characters
 
 SEARCH_BYTES = 8 << 20  # of the log that one page looks through: below a second
 

@@ -1,0 +1,69 @@
+"""What every server of a workspace does at its start: read its file, be who may read the sessions, say why it cannot."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from hive_session.ondisk.home import acting_user
+from hive_session.ondisk.settings import DEFAULT_FILE, BadFlag, BadSetting
+
+if TYPE_CHECKING:
+    from hive_session.ondisk.layout import Layout
+
+# Exit codes as hive-session has them.
+USAGE, IO_FAILED, BUSY, NOT_PERMITTED, BAD_CONFIG = 2, 74, 75, 77, 78
+
+log = logging.getLogger(__name__)
+
+
+def read_config() -> tuple[str | None, str]:
+    """The text of the configuration file, None where there is none, and its path. Raises: BadSetting, OSError."""
+    path = os.environ.get("HIVE_CONFIG") or DEFAULT_FILE
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(), path
+    except FileNotFoundError:
+        return None, path
+    except UnicodeDecodeError:
+        raise BadSetting(f"{path}: not UTF-8") from None
+
+
+def settle(layout: Layout) -> None:
+    """Be who may read the sessions, where servers work. Root has no business here but to become somebody else."""
+    if user := acting_user(os.environ):
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    try:
+        os.makedirs(layout.server_instance, exist_ok=True)
+        os.chdir(layout.server_instance)
+    except OSError as exc:
+        log.warning("works elsewhere than in %s: %s", layout.server_instance, exc.strerror)
+
+
+def refusal(exc: BadSetting | OSError) -> tuple[int, str]:
+    """The exit code and the sentence of a server that cannot even read its settings."""
+    if isinstance(exc, OSError):
+        return BAD_CONFIG, f"{exc.filename}: {exc.strerror}"
+    return USAGE if isinstance(exc, BadFlag) else BAD_CONFIG, str(exc)
+
+
+def no_address(exc: OSError) -> int:
+    """The exit code of a server that cannot listen where it shall."""
+    return {errno.EACCES: NOT_PERMITTED, errno.EADDRINUSE: BUSY}.get(exc.errno or 0, IO_FAILED)
+
+
+def say(program: str, what: str) -> None:
+    """One line for whoever started the program."""
+    sys.stderr.write(f"{program}: {what}\n")
+    sys.stderr.flush()
+
+
+def address_of(sockname: tuple[str, int]) -> str:
+    """HOST:PORT as a URL has it; `sockname` begins with both."""
+    host, port = sockname[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
