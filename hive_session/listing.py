@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hive_session import words
 from hive_session.conclude import fold_telemetry
 from hive_session.errors import HiveError, UsageError
 from hive_session.ondisk.index import Row
 from hive_session.ondisk.records import SessionRecord, parse_time
 from hive_session.ondisk.verdict import describe_end
 from hive_session.store import Store
-from hive_session.words import DAY_S, count, duration, money, one_line
+from hive_session.table import Span, ansi, lay_out, plain
+from hive_session.words import DAY_S, count, money, one_line
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S, "w": 7 * DAY_S}
 COLUMNS = ("ID", "STATUS", "AGE", "AGENTS", "TOKENS", "COST", "TASK")
 RIGHT = {"AGENTS", "TOKENS", "COST"}
 STATE_COLUMNS = 24  # files of the original may hold any text as status
-COLORS = {"starting": "33", "running": "34", "done": "32", "waiting": "90"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,40 +118,18 @@ def _usage(store: Store, record: SessionRecord) -> dict[str, Any]:
 
 def format_table(sessions: list[dict[str, Any]], width: int, *, color: bool) -> str:
     """The table, every line at most `width` columns: what does not fit is cut from the task."""
-    rows = [dict(zip(COLUMNS, _cells(each), strict=True)) for each in sessions]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows), 0) for name in COLUMNS[:-1]}
-    room = max(8, width - sum(widths.values()) - 2 * len(widths))
-    lines = [_table_line(dict(zip(COLUMNS, COLUMNS, strict=True)), widths, room, "")]
-    lines += [_table_line(row, widths, room, _color(row["STATUS"]) if color else "") for row in rows]
-    return "\n".join(lines)
+    lines = lay_out(COLUMNS, [_cells(each) for each in sessions], width, right=RIGHT)
+    return "\n".join(map(ansi if color else plain, lines))
 
 
-def _cells(each: dict[str, Any]) -> tuple[str, ...]:
+def _cells(each: dict[str, Any]) -> tuple[Span, ...]:
     known = "agents" in each
     return (
-        each["session_id"][:8],
-        one_line(each["state"], STATE_COLUMNS),
-        _age(each),
-        str(each["agents"]) if known else "-",
-        count(each["tokens"]) if known else "-",
-        money(each["cost_usd"]) if known else "-",
-        each["task"],
+        (each["session_id"][:8], ""),
+        (one_line(each["state"], STATE_COLUMNS), words.color(each["state"])),
+        (words.age(each["age_seconds"], str(each["created"])), ""),
+        (str(each["agents"]) if known else "-", ""),
+        (count(each["tokens"]) if known else "-", ""),
+        (money(each["cost_usd"]) if known else "-", ""),
+        (each["task"], ""),
     )
-
-
-def _age(each: dict[str, Any]) -> str:
-    """Relative below a day, the date above."""
-    seconds = each["age_seconds"]
-    return duration(seconds) if seconds < DAY_S else str(each["created"])[:10]
-
-
-def _table_line(row: dict[str, str], widths: dict[str, int], room: int, color: str) -> str:
-    cells = []
-    for name, wide in widths.items():
-        cell = row[name].rjust(wide) if name in RIGHT else row[name].ljust(wide)
-        cells.append(f"\x1b[{color}m{cell}\x1b[0m" if color and name == "STATUS" else cell)
-    return "  ".join([*cells, one_line(row["TASK"], room)]).rstrip()
-
-
-def _color(state: str) -> str:
-    return "31" if state.startswith("failed") else COLORS.get(state, "")

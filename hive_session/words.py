@@ -3,6 +3,15 @@
 import unicodedata
 
 DAY_S = 86_400
+COLORS = {
+    "waiting": "bright_black",
+    "starting": "yellow",
+    "running": "blue",
+    "working": "blue",
+    "done": "green",
+    "failed": "red",
+}
+MARKS = {"waiting": "○", "starting": "◐", "running": "●", "working": "●", "done": "✓", "failed": "✗"}
 
 
 def duration(seconds: float) -> str:
@@ -37,8 +46,25 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def age(seconds: float, created: str) -> str:
+    """How long ago something was created: relative below a day, the date above."""
+    return duration(seconds) if seconds < DAY_S else created[:10]
+
+
+def color(state: str) -> str:
+    """The colour of a session's state or an agent's status; "" for one of which nothing is known."""
+    return COLORS.get(state.partition(":")[0], "")
+
+
+def mark(state: str) -> str:
+    """The mark that says the same as the colour."""
+    return MARKS.get(state.partition(":")[0], "-")
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal printable `text` takes: two for an ideograph or emoji, none for an accent of its own."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me") else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text
     )

@@ -1,4 +1,4 @@
-"""ls, logs, telemetry, emit: the commands that show what sessions do, and the one that lets others add to it."""
+"""ls, watch, logs, telemetry, emit: the commands that show what sessions do, and the one that lets others add to it."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from hive_session.cli.context import acting_context, answer, help_text, reading_context
+from hive_session.cli.context import acting_context, answer, complete_id, help_text, reading_context
 from hive_session.cli.sessions import Id
 from hive_session.create import parse_pairs
 from hive_session.durable import append_line
@@ -19,6 +19,7 @@ from hive_session.ondisk.events import BadEvent, encode_event
 from hive_session.ondisk.follow import Lines
 from hive_session.ondisk.log import read_log
 from hive_session.ondisk.records import STATUSES
+from hive_session.table import ansi, plain
 
 RESERVED = "session"  # the one type that only hive-session itself writes
 CHUNK_BYTES = 1 << 20
@@ -27,6 +28,7 @@ CHUNK_BYTES = 1 << 20
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.command(**LS_HELP)(ls)
+    app.command(**WATCH_HELP)(watch)
     app.command(**LOGS_HELP)(logs)
     app.command(**TELEMETRY_HELP)(telemetry)
     app.command(**EMIT_HELP)(emit)
@@ -64,8 +66,49 @@ def ls(
     if json:
         answer(b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in found))
         return
-    width = shutil.get_terminal_size((80, 24)).columns
-    print(format_table(found, width, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    print(format_table(found, _width(), color=_has_color()))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def _has_color() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+WATCH_HELP = help_text(
+    "Show live what all sessions do, or one with its agents and last events; q or Ctrl-C ends it. Where stdout is no terminal "
+    "it is one picture of this moment.",
+    ["hive-session watch", "hive-session watch 550e --once"],
+    (0, 1, 2, 65, 78),
+)
+
+
+def watch(
+    session: Annotated[
+        str | None, typer.Argument(metavar="[ID]", autocompletion=complete_id, help="Show this one alone.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    interval: Annotated[
+        float,
+        typer.Option(metavar="S", min=0.1, max=3600, help="Draw running times every S seconds; changes come at once."),
+    ] = 1.0,
+) -> None:
+    from hive_session.cli import live  # here, not above: no other command reads all sessions
+
+    context, session_id = reading_context(session)
+    if session_id:
+        context.store.read(session_id)
+    layout = context.store.layout
+    if once or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        lines = live.picture(layout, session_id or None, _width())
+        print("\n".join(map(ansi if _has_color() else plain, lines)))
+        return
+    try:
+        live.follow(layout, session_id or None, interval)
+    except KeyboardInterrupt:  # before the first picture; later Ctrl-C is a key like q
+        return
 
 
 LOGS_HELP = help_text(

@@ -14,7 +14,19 @@ def completed(console: Console, line: str, **env: str) -> list[str]:
 
 def test_ids_are_completed_for_every_command_that_takes_one(console: Console) -> None:
     ids = set(console.seed(3))
-    for command in ("status", "get", "start", "stop", "resume", "wait", "logs", "telemetry", "emit", "update-status"):
+    for command in (
+        "status",
+        "get",
+        "start",
+        "stop",
+        "resume",
+        "wait",
+        "watch",
+        "logs",
+        "telemetry",
+        "emit",
+        "update-status",
+    ):
         assert set(completed(console, f"hive-session {command} ")) == ids, command
 
 

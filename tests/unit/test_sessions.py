@@ -1089,3 +1089,58 @@ def test_an_end_at_an_impossible_time_is_no_end(workspace: Workspace) -> None:
     )
     workspace.open()
     assert workspace.card(1).state == "failed: lost"
+
+
+# -- what exactly is new ---------------------------------------------------------------------------------
+
+
+def news(workspace: Workspace) -> list[tuple[str, folding.News]]:
+    """What is told of hives from now on."""
+    told_of: list[tuple[str, folding.News]] = []
+    workspace.sessions.on_news = lambda each, what: told_of.append((each.card.id, what))
+    return told_of
+
+
+def test_new_telemetry_is_told_with_the_agents_that_it_changed(workspace: Workspace) -> None:
+    workspace.run(1, BUSY)
+    workspace.open()
+    told_of = news(workspace)
+    message = event("message", **{"from": "a", "to": "b", "text": "Hello."})
+    new = event("agent_spawned", agent="new", parent="queen", role="worker", kind="coder", task="Code")
+    workspace.emit(1, event("usage", agent="a", tokens=900), new, message)
+    assert workspace.heard() == [(ONE, Change.TELEMETRY | Change.AGENTS)]
+    ((known_id, what),) = told_of
+    assert (known_id, list(what.agents), list(what.spawned)) == (ONE, ["a", "new"], ["new"])
+    assert list(what.messages) == [("a", "b")] and what.grown and not what.anew
+    workspace.emit(1, told("running"))
+    assert workspace.heard() == [(ONE, Change.TELEMETRY)]
+    assert not told_of[1][1].agents and not told_of[1][1].messages
+    workspace.emit(1, told("running", 2))
+    workspace.heard()
+    assert told_of[2][1].anew
+
+
+def test_telemetry_that_another_file_replaced_is_folded_anew_at_once(workspace: Workspace) -> None:
+    workspace.run(1, BUSY)
+    workspace.open()
+    told_of = news(workspace)
+    os.rename(workspace.paths(1).telemetry, f"{workspace.paths(1).telemetry}.1")
+    workspace.emit(1, *DONE)
+    assert (ONE, Change.TELEMETRY | Change.AGENTS) in workspace.heard()
+    assert any(what.anew for _, what in told_of)
+    hive = workspace.session(1).hive
+    assert hive is not None and hive.status == "completed"
+    workspace.emit(1, told("running", 2))
+    assert workspace.heard() == [(ONE, Change.TELEMETRY | Change.AGENTS)]  # the new file is watched
+
+
+def test_telemetry_that_was_cut_is_folded_anew(workspace: Workspace) -> None:
+    workspace.run(1, BUSY)
+    workspace.open()
+    Path(workspace.paths(1).telemetry).write_bytes(encode_event(told("running")))
+    workspace.heard()
+    hive = workspace.session(1).hive
+    assert hive is not None and not hive.agents and workspace.session(1).offset == len(encode_event(told("running")))
+    os.truncate(workspace.paths(1).telemetry, 0)  # without a word from inotify's close
+    workspace.swept()
+    assert workspace.session(1).offset == 0

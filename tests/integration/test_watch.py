@@ -1,0 +1,265 @@
+"""`watch` as a person has it on a terminal, and as a pipe has it."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from hive_session.words import columns
+from tests.integration.console import ABSENT, SCRIPT, Console, error_line
+from tests.integration.hive import stat_fields, until
+
+HOME = b"\x1b[H"  # where rich begins to draw a picture
+OPENED, CLOSED = b"\x1b[?1049h", b"\x1b[?1049l"  # the alternate screen
+QUIET_S = 0.6  # many times the interval of the tests that look whether nothing is drawn
+
+
+class Terminal:
+    """A terminal of its own size with `hive-session watch` in front of it; `raw` is all that was written to it."""
+
+    def __init__(self, console: Console, words: tuple[str, ...], rows: int, wide: int, env: Mapping[str, str]) -> None:
+        self._end, there = pty.openpty()
+        self.raw = b""
+        self.resize(rows, wide)
+        self.before = termios.tcgetattr(self._end)
+        self.process = subprocess.Popen(
+            [SCRIPT, "watch", *words],
+            env={**console.env, "TERM": "xterm-256color", **env},
+            stdin=there,
+            stdout=there,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        os.close(there)
+
+    def resize(self, rows: int, wide: int) -> None:
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, wide, 0, 0))
+
+    def read(self, timeout_s: float = 0.0) -> bool:
+        """Take what was written. False: nothing came within that time."""
+        if not select.select([self._end], [], [], timeout_s)[0]:
+            return False
+        try:
+            self.raw += os.read(self._end, 1 << 16)
+        except OSError:  # the other end is closed
+            return False
+        return True
+
+    def picture(self) -> list[str]:
+        """The lines of the last whole picture, as text."""
+        while self.read():
+            continue
+        drawn = self.raw.split(HOME)[-1].decode(errors="replace")
+        return [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).rstrip() for line in drawn.split("\r\n")]
+
+    def shows(self, text: str) -> list[str]:
+        """The first picture with this text."""
+        until(lambda: any(text in line for line in self.picture()), f"{text!r} on the terminal: {self.raw[-2000:]!r}")
+        return self.picture()
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._end, keys)
+
+    def ends(self) -> int:
+        """The exit code; the terminal is then as it was before."""
+        code = self.process.wait(10)
+        self.picture()
+        assert self.raw.count(OPENED) == self.raw.count(CLOSED)
+        assert self.raw.endswith(CLOSED)
+        assert termios.tcgetattr(self._end) == self.before
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        os.close(self._end)
+
+
+@contextmanager
+def watching(
+    console: Console, *words: str, rows: int = 24, wide: int = 80, env: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    terminal = Terminal(console, words, rows, wide, env or {})
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def emit(console: Console, session_id: str, **event: object) -> None:
+    console.answer("emit", session_id, json.dumps(event))
+
+
+def spawn(console: Console, session_id: str, agent: str, kind: str, task: str = "Code") -> None:
+    role = "queen" if agent == "queen" else "worker"
+    emit(console, session_id, type="agent_spawned", agent=agent, role=role, kind=kind, task=task)
+
+
+# -- a terminal --------------------------------------------------------------------------------------------------------
+
+
+def test_what_happens_is_on_the_screen_at_once_and_q_ends_it(console: Console) -> None:
+    (first,) = console.seed(1, task="Build the importer")
+    with watching(console) as terminal:
+        assert terminal.shows(first[:8])[0] == "hive   1 waiting"
+        (second,) = console.seed(1, task="Fix login")
+        assert "○ waiting" in "".join(terminal.shows(second[:8]))
+        console.move(second, "starting", "running")
+        spawn(console, second, "queen", "claude")
+        terminal.shows("queen: planning · Fix login")
+        assert terminal.shows("q quits")[-1].startswith("q quits; one session")
+        terminal.type(b"q")
+        assert terminal.ends() == 0
+
+
+def test_one_session_by_the_beginning_of_its_id(console: Console) -> None:
+    (session_id,) = console.seed(1)
+    console.move(session_id, "starting", "running")
+    with watching(console, session_id[:6]) as terminal:
+        terminal.shows("no agents yet")
+        spawn(console, session_id, "queen", "claude")
+        spawn(console, session_id, "a", "coder", "Write the parser")
+        emit(console, session_id, type="agent_status", agent="a", status="working", tool="Bash")
+        emit(console, session_id, type="usage", agent="a", tokens=12_400, cost_usd=0.21)
+        terminal.shows("12.4 k tok  $0.21")
+        line = next(line for line in terminal.shows("coder  worker") if line.startswith("coder"))
+        assert re.fullmatch(r"coder  worker  ● working  Bash  12\.4 k  \$0\.21   \d+ s  Write the parser", line)
+        assert any(re.fullmatch(r"\d+ s +coder +starts: Write the parser", line) for line in terminal.picture())
+        console.move(session_id, "completed")
+        terminal.shows("✓ done")
+        terminal.type(b"q")
+        assert terminal.ends() == 0
+
+
+def test_ctrl_c_ends_it_with_0_and_sigterm_as_a_signal_does(console: Console) -> None:
+    console.seed(1)
+    for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
+        with watching(console) as terminal:
+            terminal.shows("q quits")
+            terminal.process.send_signal(number)
+            assert terminal.ends() == code
+
+
+def test_nothing_is_drawn_while_nothing_happens(console: Console) -> None:
+    (session_id,) = console.seed(1)
+    with watching(console, "--interval", "0.1") as terminal:
+        terminal.shows(session_id[:8])
+        while terminal.read(QUIET_S):
+            continue
+        drawn = terminal.raw.count(HOME)
+        console.move(session_id, "starting")
+        terminal.shows("starting")
+        # One picture, or two where one was drawn between record and telemetry; with a clock running it would be six.
+        assert terminal.raw.count(HOME) - drawn <= 2
+
+
+def test_the_time_runs_while_a_session_does(console: Console) -> None:
+    (session_id,) = console.seed(1)
+    console.move(session_id, "starting", "running")
+    with watching(console, "--interval", "0.1") as terminal:
+        for _ in range(3):
+            found = re.search(r"running +(\d+) s", "\n".join(terminal.shows("● running")))
+            assert found
+            terminal.shows(f"{int(found[1]) + 1} s")
+
+
+def test_it_fills_a_terminal_that_changes_its_size(console: Console) -> None:
+    console.seed(30, task="漢字 and a task that is wider than any terminal that people have" * 3)
+    with watching(console, rows=24, wide=80) as terminal:
+        for rows, wide in ((24, 80), (10, 132), (40, 41)):
+            terminal.resize(rows, wide)
+            terminal.process.send_signal(signal.SIGWINCH)  # the kernel tells the foreground of a session; this has none
+            until(lambda rows=rows: len(terminal.picture()) == rows, f"{rows} lines")  # type: ignore[misc]  # bound now
+            lines = terminal.shows("q quits")
+            assert all(columns(line) <= wide for line in lines)
+            assert max(map(columns, lines)) >= wide - 2  # a wide letter may not fit in the last column
+        terminal.type(b"q")
+        assert terminal.ends() == 0
+
+
+def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(console: Console) -> None:
+    console.seed(1)
+    with watching(console) as terminal:
+        terminal.shows("q quits")
+        terminal.process.send_signal(signal.SIGTSTP)
+        until(lambda: stat_fields(terminal.process.pid)[0] == "T", "the stop")
+        terminal.picture()
+        assert terminal.raw.endswith(CLOSED)
+        assert termios.tcgetattr(terminal._end) == terminal.before
+        terminal.process.send_signal(signal.SIGCONT)
+        until(lambda: terminal.picture() and terminal.raw.count(OPENED) == 2, "a second screen")
+        terminal.shows("q quits")
+        terminal.type(b"q")
+        assert terminal.ends() == 0
+
+
+def test_colors_are_left_out_where_nobody_wants_them(console: Console) -> None:
+    console.seed(1)
+    wishes: list[tuple[dict[str, str], bool]] = [({}, True), ({"NO_COLOR": "1"}, False)]
+    for env, colored in wishes:
+        with watching(console, env=env) as terminal:
+            terminal.shows("waiting")
+            assert (b"\x1b[90m" in terminal.raw) is colored
+
+
+def test_one_picture_on_a_terminal_leaves_the_prompt_below_it(console: Console) -> None:
+    (session_id,) = console.seed(1)
+    ways: list[tuple[tuple[str, ...], dict[str, str]]] = [(("--once",), {}), ((), {"TERM": "dumb"})]
+    for words, env in ways:
+        with watching(console, *words, env=env) as terminal:
+            terminal.shows(session_id[:8])
+            assert terminal.process.wait(10) == 0
+            assert OPENED not in terminal.raw and HOME not in terminal.raw
+
+
+def test_a_session_that_is_removed_is_said_to_be(console: Console) -> None:
+    (session_id,) = console.seed(1)
+    with watching(console, session_id) as terminal:
+        terminal.shows("waiting")
+        os.rename(console.paths(session_id).dir, console.root / "elsewhere")
+        terminal.shows(f"{session_id} was removed")
+
+
+# -- a pipe ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_gets_one_picture_of_plain_text(console: Console) -> None:
+    (one, other) = console.seed(2, task="a \x1b[31mtask\x1b[0m with\ttabs and 漢字" * 9)
+    console.move(one, "starting", "running")
+    for number in range(20):
+        spawn(console, one, f"a{number}", "coder", "a task\r\n" * 30)
+    for words in ((), ("--once",), (one,), (other, "--once")):
+        began = time.monotonic()
+        out = console.answer("watch", *words, env={"FORCE_COLOR": "1"}).decode()
+        assert time.monotonic() - began < 10
+        assert all(line.isprintable() and columns(line) <= 80 for line in out.splitlines())
+        assert not {"\x1b", "\r", "\t"} & set(out) and out.endswith("\n")
+    everything = console.answer("watch", one).decode()
+    assert everything.count("● working") == 20 and "more agents" not in everything
+
+
+def test_an_empty_workspace_is_no_error_and_stays_empty(console: Console) -> None:
+    assert console.answer("watch").decode().startswith("No sessions yet.")
+    assert os.listdir(console.layout.workspace) == []
+
+
+def test_a_session_that_is_not_there_is_refused(console: Console) -> None:
+    done = console.do("watch", ABSENT)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert ABSENT in error_line(done)
+    assert console.do("watch", "--interval", "0").returncode == 2
+
+
+def test_a_reader_that_has_enough_is_no_error(console: Console) -> None:
+    console.seed(3)
+    done = console.do("-c", f"{SCRIPT} watch | head -n 1", program="sh")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hive   3 waiting\n", b"")
