@@ -107,15 +107,9 @@ class Group:
 
     def removed(self, session_id: str) -> None:
         """Tell that a session is gone, after all that was known of it."""
-        self._dirty.pop(session_id, None)
         self.tell_events()
-        self._cold.pop(session_id, None)
-        for member in self.members:
-            member.outbox.forget_state(session_id)
-            member.snapshots.pop(session_id, None)
-            member.replays.pop(session_id, None)
-            member.settle()
-        self._announce(messages.removed(session_id))
+        payload = messages.removed(session_id)
+        self._send([(Answer(payload), (payload,))])
 
     def restarted(self, session_id: str, offset: int) -> None:
         """Tell that after the event before `offset` comes the one at 0, of another file."""
@@ -134,6 +128,10 @@ class Group:
             self._send([_batch(session_id, *waiting) for session_id, waiting in events.items()])
 
     # -- telling -------------------------------------------------------------------------------------------------------
+
+    def loaded(self, session_id: str) -> bool:
+        """True when `state` can be asked for; else a slice of the way there is gone."""
+        return self._scribe.loaded(session_id)
 
     def state(self, session_id: str, dirty: Dirty) -> list[bytes]:
         """What is to be said of a session that changed."""
@@ -194,9 +192,6 @@ class Group:
             self.changed(session_id, None, dirty.spawned, dirty.messages)
         if self._cold:
             self._schedule(0.0, self._read)
-
-    def _announce(self, payload: bytes) -> None:
-        self._send([(Answer(payload), (payload,))])
 
     def _send(self, parts: list[Part]) -> None:
         """Give all members the same. This is the place that has to be fast."""

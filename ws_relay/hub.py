@@ -237,9 +237,8 @@ class Hub:
         for group in self._groups(session.card):
             group.changed(session.card.id, agents, news.spawned, news.messages)
         if news.anew and self._tails:
-            self._read_soon(
-                session.card.id
-            )  # the file may be another one, after what is left to read of the one before
+            # The file may be another one, to be read after what is left of the one before.
+            self._read_soon(session.card.id)
 
     def _groups(self, card: Card) -> Iterator[Group]:
         """Those who want to hear of a session."""

@@ -78,11 +78,14 @@ Item = Answer | Batch | Gap | State
 
 
 class Outbox:
-    """The queue of one client. `size_bytes` is what it holds, at most `limit_bytes` but for answers: see `overflows`."""
+    """The queue of one client. `size_bytes` is what it holds, at most `limit_bytes` but for answers: see `overflows`.
+
+    `answer_bytes` are the answers in it.
+    """
 
     def __init__(self, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self.size_bytes = 0
+        self.size_bytes = self.answer_bytes = 0
         self.dropped_events_bytes = 0  # by their place in the telemetry, since the beginning
         self.conflated_states = 0
         self._turn = 0
@@ -97,12 +100,13 @@ class Outbox:
     @property
     def overflows(self) -> bool:
         """True when answers alone, which cannot be dropped, pass the limit: the client asks and does not read."""
-        return self.size_bytes > self.limit_bytes
+        return self.answer_bytes > self.limit_bytes
 
     def put(self, payload: bytes) -> None:
         """Add a document that has to arrive."""
         self._answers.append((self._next(), Answer(payload)))
         self.size_bytes += len(payload)
+        self.answer_bytes += len(payload)
         self._make_room()
 
     def put_events(self, batch: Batch) -> None:
@@ -119,10 +123,6 @@ class Outbox:
         else:
             self.conflated_states += 1
         waiting[1].merge(dirty)
-
-    def forget_state(self, session_id: str) -> None:
-        """Drop the note of a session that is gone."""
-        self._states.pop(session_id, None)
 
     def forget_news(self) -> None:
         """Drop all but the answers: it is not wanted any more."""
@@ -144,7 +144,12 @@ class Outbox:
             return State(session_id, dirty)
         if answer == events:
             return None
-        _, item = self._answers.popleft() if answer < events else self._events.popleft()
+        item: Answer | Batch
+        if answer < events:
+            _, item = self._answers.popleft()
+            self.answer_bytes -= len(item.payload)
+        else:
+            _, item = self._events.popleft()
         self.size_bytes -= len(item.payload)
         return item
 

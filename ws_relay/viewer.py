@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ws_relay.group import Group
 
 HIGH_BYTES = 1 << 16  # a transport that holds more is full: what comes next waits here
+CHOKED_BYTES = 1 << 14  # of answers that wait: some hundred pongs
 STUCK_S = 30.0  # without one byte taken
 TRY_AGAIN_LATER = 1013
 OUT = -1  # no epoch of a compressor
@@ -112,13 +113,16 @@ class Viewer:
     @property
     def choked(self) -> bool:
         """True while the client does not read its answers: the server should not read what it asks next."""
-        return self.outbox.size_bytes > self.outbox.limit_bytes // 2 or self.wire.unsent() >= HIGH_BYTES
+        return self.outbox.answer_bytes >= CHOKED_BYTES
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
     def limit_rate(self, bytes_per_s: int | None) -> None:
         """Send at most so many bytes a second from now on; None: no limit."""
-        self.bucket = None if bytes_per_s is None else TokenBucket(bytes_per_s, self._house.clock())
+        if bytes_per_s is None:
+            self.bucket = None
+        elif self.bucket is None or self.bucket.rate != bytes_per_s:
+            self.bucket = TokenBucket(bytes_per_s, self._house.clock())
 
     def wait_s(self) -> float:
         """Seconds until its budget allows to send; 0.0: now."""
@@ -143,7 +147,6 @@ class Viewer:
 
     def take(self, parts: Sequence[Part]) -> None:
         """Take what the group has for all, but not the events that are read for this client from the file."""
-        self.epoch = OUT
         for item, payloads in parts:
             if isinstance(item, Batch) and item.session_id in self.replays:
                 continue
@@ -230,7 +233,12 @@ class Viewer:
 
     def _payloads(self, item: Item) -> Sequence[bytes]:
         if isinstance(item, State):
-            return self.group.state(item.session_id, item.dirty) if self.group is not None else ()
+            if self.group is None:
+                return ()
+            if not self.group.loaded(item.session_id):  # it left memory while this waited
+                self.snapshots[item.session_id] = None
+                return ()
+            return self.group.state(item.session_id, item.dirty)
         if isinstance(item, Gap):
             self._house.counters.gaps_sent += 1
             return (messages.gap(item.session_id, item.start, item.end),)

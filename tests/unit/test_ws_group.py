@@ -14,8 +14,9 @@ from tests.unit.test_fold import usage
 from ws_relay import group as group_module
 from ws_relay import viewer as viewer_module
 from ws_relay.counters import Counters
+from ws_relay.frame import text_frame
 from ws_relay.group import RESET_S, Group
-from ws_relay.outbox import Dirty
+from ws_relay.outbox import Dirty, State
 from ws_relay.subscription import Subscription
 from ws_relay.tail import Slice
 from ws_relay.viewer import HIGH_BYTES, OUT, Viewer
@@ -294,12 +295,45 @@ def test_an_answer_between_two_shared_frames_does_no_harm() -> None:
     assert wire.client.plain == 20
 
 
+def test_a_state_for_one_alone_between_two_shared_frames_does_no_harm() -> None:
+    house = House()
+    wire = house.join(deflate=True)
+    house.grow(10)
+    house.clock.wait(0.1)
+    snapshot = orjson.dumps({"type": "telemetry_update", "texts": [f"text {number}" for number in range(100)]})
+    house.viewers[0].give(State(TWO, Dirty()), [snapshot])
+    house.grow(10)
+    house.clock.wait(0.1)
+    assert by_type(wire) == ["events", "telemetry_update", "events"]
+    assert wire.client.compressed == 3
+
+
+def test_an_answer_that_had_to_wait_does_no_harm() -> None:
+    house = House()
+    wire = house.join(deflate=True)
+    house.grow(10)
+    house.clock.wait(0.1)
+    wire.stalled = True
+    wire.kept += text_frame(b'{"type":"pong","text":"%b"}' % (b"x" * HIGH_BYTES))
+    house.viewers[0].say(orjson.dumps({"type": "pong", "texts": [f"text {number}" for number in range(100)]}))
+    wire.let_go()
+    house.viewers[0].drained()
+    assert house.viewers[0].clear
+    house.grow(10)
+    house.clock.wait(0.1)
+    assert by_type(wire) == ["events", "pong", "pong", "events"]
+
+
+def by_type(wire: FakeWire) -> list[str]:
+    return [each["type"] for each in wire.heard()]
+
+
 def test_who_goes_over_to_another_group_starts_outside_of_its_context() -> None:
     one, other = House(), House()
     wire = one.join(deflate=True)
     other.join(deflate=True)
     for house in (one, other):
-        house.grow(10)
+        house.grow(10 if house is one else 37)
         house.clock.settle()
     viewer = one.viewers[0]
     one.group.part(viewer)

@@ -135,16 +135,6 @@ def test_what_is_not_wanted_any_more_is_forgotten_but_answers() -> None:
     assert emptied(outbox) == [Answer(b"ack")]
 
 
-def test_a_session_that_is_gone_has_no_state() -> None:
-    outbox = Outbox()
-    outbox.mark(ONE, dirty("a"))
-    outbox.mark(TWO, dirty("a"))
-    outbox.forget_state(ONE)
-    outbox.forget_state(THREE)
-    (state,) = emptied(outbox)
-    assert isinstance(state, State) and state.session_id == TWO
-
-
 Step = tuple[str, int, int]
 STEPS = st.lists(st.tuples(st.sampled_from(["put", "events", "mark", "pop"]), st.integers(0, 2), st.integers(1, 40)))
 

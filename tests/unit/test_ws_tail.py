@@ -68,12 +68,24 @@ def test_half_a_line_waits_for_its_end(file: File) -> None:
     assert file.read() == [good(2)[:-1]]
 
 
-def test_a_line_without_end_is_not_kept_in_memory_and_passed_over_once_it_ends(file: File) -> None:
+def test_a_line_without_end_is_not_kept_in_memory_and_passed_over_once_it_ends(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write(good(1))
     file.read()
-    for _ in range(5):
+    sizes: list[int] = []
+    pread = os.pread
+
+    def count(fd: int, size: int, offset: int) -> bytes:
+        found = pread(fd, size, offset)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(os, "pread", count)
+    for _ in range(30):
         file.write(b"x" * 3 * SLICE_BYTES)
         assert file.read() == [] and file.tail.offset == len(good(1))
+    assert sum(sizes) < 30 * 5 * SLICE_BYTES  # what was looked through is not looked through again
     file.write(b"\n" + good(2))
     assert file.read() == [good(2)[:-1]]
 
