@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -33,12 +34,13 @@ from hive_session.ondisk.records import (
     decode_session,
 )
 from mcp_tcp import settings as mcp_settings
+from ws_relay import settings as ws_settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 FORMAT = ROOT / "docs/format.md"
 CLIENTS = ROOT / "docs/clients.md"
-DOCUMENTS = (README, FORMAT, CLIENTS, ROOT / "docs/decisions.md")
+DOCUMENTS = (README, FORMAT, CLIENTS, ROOT / "docs/viewers.md", ROOT / "docs/decisions.md")
 ID = "550e8400-e29b-41d4-a716-446655440000"
 LEAST = {"session_id": ID, "status": "created", "task": "x", "created": "2026-11-22T09:31:07+00:00"}
 PLACES = ("working_dir", "output_dir", "database", "log_file")
@@ -144,21 +146,20 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 
 @each_document
 def test_every_variable_that_a_document_names_is_one_that_the_code_knows(document: Path) -> None:
-    packages = ("hive_session", "cf_wrapper", "mcp_tcp")
+    packages = ("hive_session", "cf_wrapper", "mcp_tcp", "ws_relay")
     code = "".join(path.read_text(encoding="utf-8") for name in packages for path in (ROOT / name).rglob("*.py"))
     named = set(re.findall(r"\b(?:HIVE|MAX|CLAUDE|XDG)_[A-Z_]+[A-Z]\b", text_of(document)))
     assert {name for name in named if name not in code} == set()
 
 
-def test_every_setting_of_mcp_tcp_is_in_its_table_and_the_other_way_round() -> None:
-    table = section(FORMAT, "## The configuration file").partition("`[mcp_tcp]`")[2]
+@pytest.mark.parametrize("program", [mcp_settings, ws_settings], ids=lambda module: module.TABLE)
+def test_every_setting_of_a_server_is_in_its_table_and_the_other_way_round(program: ModuleType) -> None:
+    table = section(FORMAT, "## The configuration file").partition(f"`[{program.TABLE}]`")[2].partition("`[")[0]
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|", table, re.MULTILINE)
-    defaults = mcp_settings.Settings()
-    assert {key: variable for key, variable, _ in rows} == {
-        key: variable for key, (variable, _) in mcp_settings.SETTINGS.items()
-    }
+    defaults = program.Settings()
+    assert {key: variable for key, variable, _ in rows} == {key: found[0] for key, found in program.SETTINGS.items()}
     for key, _, default in rows:
-        assert default == (str(getattr(defaults, key)).removesuffix(".0") or "none"), key
+        assert default == (str(getattr(defaults, key) or "none").removesuffix(".0")), key
 
 
 HELP = {name: CliRunner().invoke(app, [name, "--help"], terminal_width=120).output for name in GROUP.commands}

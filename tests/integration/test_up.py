@@ -1,9 +1,10 @@
-"""bin/up: the session and, beside it, a data plane that answers for as long as it runs."""
+"""bin/up: the session and, beside it, a page and a data plane that are there for as long as it runs."""
 
 import json
 import re
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.integration.hive import Hive, until
 
 UP = Path(__file__).parents[2] / "bin/up"
+PAGE = re.compile(r"^Watch it live:  (http://\S+/)$", re.MULTILINE)
 LINE = re.compile(r"MCP on (\S+):(\d+); .*\n  (echo .* \| nc \S+ \d+)\n")
 
 
@@ -29,7 +31,7 @@ def up(hive: Hive, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]
     with said.open("wb") as out:
         call = subprocess.Popen(
             [UP, "Show it"],
-            env={**hive.env, "MCP_HEALTH_PORT": "0", **env},
+            env={**hive.env, "MCP_HEALTH_PORT": "0", "MCP_BRIDGE_PORT": "0", **env},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -61,6 +63,10 @@ def test_the_line_it_prints_shows_the_running_agents_and_the_server_ends_with_th
             found = json.loads(done.stdout)["result"]["agents"]
             return {agent["role"] for agent in found if agent["status"] in ("working", "waiting")}
 
+        page = PAGE.search(said.read_text(encoding="utf-8"))
+        assert page
+        with urllib.request.urlopen(page[1], timeout=5) as answered:
+            assert b"<title>" in answered.read()
         until(lambda: roles() == {"queen", "worker"}, "a queen and a worker in the answer")
         assert call.wait(timeout=40) == 0
     until(lambda: is_gone(int(port)), "the end of the server")

@@ -1,0 +1,155 @@
+// Nodes and links on a 2-D canvas, for browsers that cannot do it on the GPU; same methods as graph.js.
+
+import { between, cameraFor, makeCamera, panBy, toPlane, toScreen, zoomAt } from "./camera.js";
+import { h } from "./dom.js";
+import { traceNode } from "./marks.js";
+import { colours } from "./theme.js";
+
+export class CanvasRenderer {
+  constructor(host, onCamera) {
+    this.host = host;
+    this.onCamera = onCamera;
+    this.camera = makeCamera();
+    this.nodes = [];
+    this.links = [];
+    this.canvas = h("canvas");
+    this.ended = new AbortController();
+    host.prepend(this.canvas);
+    this.#listen();
+    this.resize();
+  }
+
+  /** Leave the host to another renderer. */
+  end() {
+    this.ended.abort();
+    cancelAnimationFrame(this.pending);
+    cancelAnimationFrame(this.flight);
+    this.canvas.remove();
+  }
+
+  draw() {
+    this.pending ??= requestAnimationFrame(() => {
+      this.pending = null;
+      this.#paint();
+    });
+  }
+
+  setScene(nodes, links) {
+    this.nodes = nodes;
+    this.links = links;
+    this.draw();
+  }
+
+  move(nodes) {
+    this.nodes = nodes;
+    this.draw();
+  }
+
+  recolour() {
+    this.draw();
+  }
+
+  get scale() {
+    return this.camera.scale;
+  }
+
+  toScreen(x, y) {
+    return toScreen(this.camera, x, y);
+  }
+
+  toSpace(left, top) {
+    return toPlane(this.camera, left, top);
+  }
+
+  show(box, most, duration) {
+    this.#fly(cameraFor(box, this.host.clientWidth, this.host.clientHeight, most), duration);
+  }
+
+  zoomBy(factor, duration) {
+    this.#fly(zoomAt(this.camera, factor, this.host.clientWidth / 2, this.host.clientHeight / 2), duration);
+  }
+
+  resize() {
+    const ratio = devicePixelRatio;
+    this.canvas.width = Math.round(this.host.clientWidth * ratio);
+    this.canvas.height = Math.round(this.host.clientHeight * ratio);
+    this.draw();
+  }
+
+  #set(camera) {
+    this.camera = camera;
+    this.draw();
+    this.onCamera();
+  }
+
+  #fly(target, duration) {
+    cancelAnimationFrame(this.flight);
+    const from = this.camera;
+    const begun = performance.now();
+    const step = (now) => {
+      const share = duration > 0 ? Math.min(1, Math.max(0, now - begun) / duration) : 1;
+      this.#set(between(from, target, share * (2 - share)));
+      if (share < 1) this.flight = requestAnimationFrame(step);
+    };
+    step(begun);
+  }
+
+  #paint() {
+    const context = this.canvas.getContext("2d");
+    const ratio = devicePixelRatio;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.fillStyle = colours.ground;
+    context.fillRect(0, 0, this.host.clientWidth, this.host.clientHeight);
+    this.#paintLinks(context, "parent", []);
+    this.#paintLinks(context, "message", [5, 4]);
+    for (const { x, y, r, role, mark } of this.nodes) {
+      const [left, top] = this.toScreen(x, y);
+      traceNode(context, role, left, top, r * this.scale);
+      context.fillStyle = colours[mark];
+      context.fill();
+    }
+  }
+
+  #paintLinks(context, kind, dash) {
+    context.beginPath();
+    for (const link of this.links) {
+      if (link.kind !== kind) continue;
+      const [from, to] = [this.nodes[link.from], this.nodes[link.to]];
+      context.moveTo(...this.toScreen(from.x, from.y));
+      context.lineTo(...this.toScreen(to.x, to.y));
+    }
+    context.setLineDash(dash);
+    context.lineWidth = 1.1;
+    context.strokeStyle = kind === "parent" ? colours.link : colours.message;
+    context.stroke();
+    context.setLineDash([]);
+  }
+
+  #listen() {
+    const fingers = new Map();
+    const { host, ended: { signal } } = this;
+    host.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const { left, top } = host.getBoundingClientRect();
+      this.#set(zoomAt(this.camera, 2 ** (-event.deltaY / 500), event.clientX - left, event.clientY - top));
+    }, { passive: false, signal });
+    host.addEventListener("pointerdown", (event) => fingers.set(event.pointerId, event), { signal });
+    for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
+      host.addEventListener(name, (event) => fingers.delete(event.pointerId), { signal });
+    }
+    host.addEventListener("pointermove", (event) => {
+      const before = fingers.get(event.pointerId);
+      if (!before) return;
+      const others = [...fingers.values()].filter((each) => each.pointerId !== event.pointerId);
+      fingers.set(event.pointerId, event);
+      if (others.length) this.#pinch(before, event, others[0]);
+      else this.#set(panBy(this.camera, event.clientX - before.clientX, event.clientY - before.clientY));
+    }, { signal });
+  }
+
+  #pinch(before, now, other) {
+    const apart = (each) => Math.hypot(each.clientX - other.clientX, each.clientY - other.clientY) || 1;
+    const { left, top } = this.host.getBoundingClientRect();
+    this.#set(zoomAt(this.camera, apart(now) / apart(before), other.clientX - left, other.clientY - top));
+  }
+}

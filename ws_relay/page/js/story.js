@@ -1,0 +1,65 @@
+// Events told as short sentences, and which of them are marks on the time line; pure.
+
+import { bytes, count, cut, money } from "./format.js";
+import { describeEnd } from "./words.js";
+
+const QUIET = new Set(["usage", "resources", "tap_started", "tap_ended", "log_rotated"]);
+
+/** True for events that say that something happened, not only how much was used. */
+export function isTold(event) {
+  return !QUIET.has(event.type);
+}
+
+/** What an event says: {who, text, mark}; `nameOf(agent id)` gives the name people know. */
+export function tell(event, nameOf) {
+  const teller = TELLERS[event.type];
+  return teller ? teller(event, nameOf) : { who: "", text: cut(event.type, 60), mark: null };
+}
+
+/** The mark that an event leaves on the time line: running, done, failed…; null for none. */
+export function timelineMark(event) {
+  if (event.type === "session") return { created: "waiting", starting: "starting", completed: "done" }[event.status] ?? event.status;
+  if (event.type === "agent_ended") return event.status;
+  if (event.type === "agent_spawned") return "running";
+  if (event.type === "result" && event.is_error) return "failed";
+  return event.type === "api_retry" ? "starting" : null;
+}
+
+/** The agents by id as far as events introduce them: id -> name. */
+export function namesIn(events) {
+  const names = new Map([["queen", "queen"]]);
+  for (const event of events) {
+    if (event.type === "agent_spawned" && event.role !== "queen") names.set(event.agent, event.kind || event.role);
+  }
+  return names;
+}
+
+const TELLERS = {
+  session: (event) => ({ who: "session", text: describeEnd(event), mark: timelineMark(event) }),
+  claude_started: (event, nameOf) => ({ who: nameOf(event.agent), text: `started${event.model ? ` on ${event.model}` : ""}`, mark: "running" }),
+  agent_spawned: (event, nameOf) => ({
+    who: nameOf(event.agent), text: `joined${event.task ? `: ${cut(event.task, 120)}` : ""}`, mark: "running",
+  }),
+  agent_status: (event, nameOf) => ({
+    who: nameOf(event.agent),
+    text: event.tool ? `uses ${event.tool}` : event.status === "working" ? "thinks" : event.status === "waiting" ? "waits for others" : event.status,
+    mark: null,
+  }),
+  agent_ended: (event, nameOf) => ({
+    who: nameOf(event.agent),
+    text: `${event.status}${event.summary ? `: ${cut(event.summary, 160)}` : ""}`,
+    mark: event.status,
+  }),
+  message: (event, nameOf) => ({ who: `${nameOf(event.from)} → ${nameOf(event.to)}`, text: cut(event.text, 160), mark: null }),
+  api_retry: (event, nameOf) => ({
+    who: nameOf(event.agent), text: `the model's server refused (${cut(event.error_status ?? event.error, 40)}); tries again`, mark: "starting",
+  }),
+  result: (event) => ({
+    who: "result",
+    text: [event.is_error ? "error" : "answered", event.tokens == null ? "" : `${count(event.tokens)} tok`, event.cost_usd == null ? "" : money(event.cost_usd), cut(event.text, 160)]
+      .filter(Boolean).join(" · "),
+    mark: event.is_error ? "failed" : "done",
+  }),
+  usage: (event, nameOf) => ({ who: nameOf(event.agent), text: `${count(event.tokens)} tok so far`, mark: null }),
+  resources: (event) => ({ who: "session", text: `${bytes(event.rss_bytes)}, ${event.processes} processes`, mark: null }),
+};
