@@ -14,7 +14,10 @@ TEST_PREFIX = Path(sys.prefix, "node-test")
 PREFIXES = [
     PRODUCT_PREFIX,
     TEST_PREFIX,
-    *(Path(sys.prefix, f"node-{name}") for name in ("22", "conformance-0.1", "conformance-0.2", "inspector")),
+    *(
+        Path(sys.prefix, f"node-{name}")
+        for name in ("22", "conformance-0.1", "conformance-0.2", "inspector", "ws", "playwright")
+    ),
 ]
 
 CLAUDE_FLOW_VERSION = "3.43.0"
@@ -39,6 +42,11 @@ INSPECTOR_VERSION = "2.12.0"
 INSPECTOR_MAIN = Path(
     sys.prefix, "node-inspector", "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 )
+
+# What tests the relay from outside: Node's WebSocket client, and what drives a browser.
+WS_VERSION, PLAYWRIGHT_VERSION = "8.23.0", "1.65.1"
+WS_MODULES = Path(sys.prefix, "node-ws", "node_modules")
+PLAYWRIGHT_MODULES = Path(sys.prefix, "node-playwright", "node_modules")
 
 # npm installs a stub of 500 bytes that its postinstall replaces by the program of 245 MB.
 _CLAUDE_STUB_MAX_BYTES = 100_000
@@ -71,6 +79,8 @@ def _missing_packages() -> list[str]:
         (NODE_BIN, "node-22", f"{NODE_PACKAGE}@{NODE_VERSION}"),
         *suites,
         (INSPECTOR_MAIN, "node-inspector", f"@modelcontextprotocol/inspector@{INSPECTOR_VERSION}"),
+        (WS_MODULES / "ws/index.js", "node-ws", f"ws@{WS_VERSION}"),
+        (PLAYWRIGHT_MODULES / "playwright-core/index.js", "node-playwright", f"playwright-core@{PLAYWRIGHT_VERSION}"),
     ]
     return [
         f"{package}: npm install {package} --ignore-scripts --prefix {Path(sys.prefix, directory)}"

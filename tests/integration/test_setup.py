@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.npm import CONFORMANCE_VERSIONS, INSPECTOR_VERSION, NODE_PACKAGE, NODE_VERSION
+from tests.npm import (
+    CONFORMANCE_VERSIONS,
+    INSPECTOR_VERSION,
+    NODE_PACKAGE,
+    NODE_VERSION,
+    PLAYWRIGHT_VERSION,
+    WS_VERSION,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +37,16 @@ case "$1 $2" in
         shift 2
         echo "pip $*" >>"$CALLS"
         case " $* " in *" ${FAIL_AT-nothing} "*) echo "no such package"; exit 1 ;; esac ;;
+esac
+"""
+
+PYTHON2 = """#!/bin/sh
+# A Python 2.7 that writes down what it is asked to do.
+echo "python2.7 $*" >>"$CALLS"
+[ -z "${FAKE_SHIM-}" ] || exit 127
+case "$*" in
+    '-m virtualenv'*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    *" ${FAIL_AT-nothing}"*) exit 1 ;;
 esac
 """
 
@@ -115,7 +132,7 @@ def machine(tmp_path: Path) -> Machine:
     calls.touch()
     made = Machine(checkout, programs, calls)
     python = made.has("python3", PYTHON)
-    for name in ("jq", "setpriv", "socat", "nc"):
+    for name in ("jq", "setpriv", "socat", "nc", "chromium"):
         made.has(name, NOTE)
     made.env = {
         "PATH": str(programs),
@@ -369,6 +386,8 @@ def test_for_tests_claude_code_and_debian_packages_come_too(machine: Machine) ->
         f"npm install {NODE_PACKAGE}@{NODE_VERSION}",
         *(f"npm install @modelcontextprotocol/conformance@{version}" for version in CONFORMANCE_VERSIONS.values()),
         f"npm install @modelcontextprotocol/inspector@{INSPECTOR_VERSION}",
+        f"npm install ws@{WS_VERSION}",
+        f"npm install playwright-core@{PLAYWRIGHT_VERSION}",
     ]
     assert machine.setup("--test") == (0, "")
     (machine.programs / "jq").unlink()
@@ -376,6 +395,45 @@ def test_for_tests_claude_code_and_debian_packages_come_too(machine: Machine) ->
     code, said = machine.setup("--test")
     assert code == 69
     assert "as root: apt-get install -y jq" in said
+
+
+def test_the_autobahn_suite_is_left_out_where_there_is_no_python_2_7(machine: Machine) -> None:
+    left_out = "bin/setup: autobahntestsuite is left out: Python 2.7 with pip is not installed; it runs on nothing newer"
+    code, said = machine.setup("--test")
+    assert code == 0 and said.splitlines()[-1] == left_out
+    assert machine.setup("--test") == (0, "")
+    assert "autobahn" not in machine.setup("--test", "--npm")[1]
+    machine.has("python2.7", PYTHON2)
+    assert "autobahn" not in machine.setup("--test", FAKE_SHIM="1")[1]
+    machine.calls()
+    assert "installing autobahntestsuite 25.10.1 for Python 2.7 (python2.7)" in machine.setup("--test")[1]
+    asked = [call for call in machine.calls() if call.startswith("python2.7 -m")]
+    assert [call.rpartition(" ")[2].rpartition("/")[2] for call in asked] == [
+        "virtualenv==20.15.1",
+        "autobahn",
+        "autobahntestsuite==25.10.1",
+    ]
+    venv = machine.checkout / ".venv"
+    assert (venv / "autobahn/version").read_text(encoding="utf-8") == "25.10.1\n"
+    assert not (venv / "virtualenv-2").exists() and not (venv / "autobahn.left-out").exists()
+    assert machine.setup("--test") == (0, "")
+
+
+def test_without_a_call_for_tests_nobody_looks_for_python_2_7(machine: Machine) -> None:
+    machine.has("python2.7", PYTHON2)
+    machine.setup()
+    machine.setup("--test", "--python-only")
+    assert not [call for call in machine.calls() if call.startswith("python2.7")]
+
+
+def test_an_autobahn_suite_that_could_not_be_installed_is_tried_again_when_asked(machine: Machine) -> None:
+    machine.has("python2.7", PYTHON2)
+    said = machine.setup("--test", FAIL_AT="autobahntestsuite==25.10.1")[1]
+    assert "autobahntestsuite is left out: pip could not install it (see " in said
+    assert not (machine.checkout / ".venv/autobahn").exists()
+    assert machine.setup("--test") == (0, "")
+    assert machine.setup("--test", "--npm")[0] == 0
+    assert (machine.checkout / ".venv/autobahn/version").is_file()
 
 
 def test_an_unknown_argument_is_refused(machine: Machine) -> None:
