@@ -23,7 +23,7 @@ import mcp_proxy
 from control import describe_machine, print_lines
 from mcp_load import End, Figure, ask, cpu_ns
 from mcp_peers import HANDSHAKE, LIST, Cell, Server, Starter, calls, eras, interleaved, node, own, sdk
-from measure import Line, Workspace, memory_bytes, workspaces
+from measure import Line, Workspace, leave_a_core, memory_bytes, workspaces
 
 SECTIONS = ("calls", "crowd", "start", "idle", "proxy")
 SESSIONS, RUNNING = 1000, 50
@@ -288,13 +288,6 @@ def main() -> int:
     else:
         print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
     return 0
-
-
-def leave_a_core() -> None:
-    """Keep this process, and what it starts, off the core that the load client takes."""
-    cores = os.sched_getaffinity(0)
-    if len(cores) > 1:
-        os.sched_setaffinity(0, cores - {max(cores)})
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ _gated: tuple[Any, Callable[[int], Callable[[], Any]]]
 
 def _remember(gate: Any, prepare: Callable[[int], Callable[[], Any]]) -> None:
     global _gated
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a pool ends its processes with it
     _gated = (gate, prepare)
 
 
@@ -236,6 +237,13 @@ def workspaces(parent: str | None) -> Iterator[Callable[[], Workspace]]:
         for each in made:
             each.end_runs()
         shutil.rmtree(root)
+
+
+def leave_a_core() -> None:
+    """Keep this process, and what it starts, off the core that a load client takes."""
+    cores = os.sched_getaffinity(0)
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores - {max(cores)})
 
 
 def memory_bytes(pid: int, *kinds: bytes) -> int:

@@ -33,7 +33,7 @@ PURE = (
     "hive_session.ondisk.cards", "hive_session.ondisk.figures", "hive_session.ondisk.agent_figures",
     "hive_session.ondisk.settings", "hive_session.ondisk.tokens", "hive_session.ondisk.exposition",
     "hive_session.ondisk.version",
-    "hive_session.lifecycle", "hive_session.agents", "hive_session.isolation", "hive_session.words",
+    "hive_session.lifecycle", "hive_session.agents", "hive_session.picture", "hive_session.table", "hive_session.isolation", "hive_session.words",
     "hive_session.config", "hive_session.errors",
     "hive_session.stream", "hive_session.stream_agents", "hive_session.stream_fields",
     "hive_session.rehearsal_script", "hive_session.rehearsal_plan", "hive_session.rehearsal_lines",
