@@ -3,7 +3,7 @@
 import { between, cameraFor, makeCamera, panBy, toPlane, toScreen, zoomAt } from "./camera.js";
 import { h } from "./dom.js";
 import { traceNode } from "./marks.js";
-import { colours } from "./theme.js";
+import { colours, linkAlpha } from "./theme.js";
 
 export class CanvasRenderer {
   constructor(host, onCamera) {
@@ -121,7 +121,9 @@ export class CanvasRenderer {
     context.setLineDash(dash);
     context.lineWidth = 1.1;
     context.strokeStyle = kind === "parent" ? colours.link : colours.message;
+    context.globalAlpha = linkAlpha(this.links);
     context.stroke();
+    context.globalAlpha = 1;
     context.setLineDash([]);
   }
 

@@ -83,12 +83,11 @@ export class Connection {
   #ping() {
     this.pingedAt = Date.now();
     this.send({ action: "ping" });
-    clearTimeout(this.silence);
-    this.silence = setTimeout(() => this.socket?.readyState === 1 && this.#closed(), SILENCE_MS);
+    this.silence ??= setTimeout(() => this.#closed(), SILENCE_MS); // an unanswered ping is not forgotten for the next
   }
 
   #heard(text) {
-    clearTimeout(this.silence);
+    this.#hush();
     const message = JSON.parse(text);
     if (message.type === "pong") this.#ponged(message.timestamp);
     if (message.type === "subscribed") {
@@ -117,9 +116,14 @@ export class Connection {
     this.#tell("token");
   }
 
+  #hush() {
+    clearTimeout(this.silence);
+    this.silence = null;
+  }
+
   #drop() {
     clearInterval(this.pinger);
-    clearTimeout(this.silence);
+    this.#hush();
     const socket = this.socket;
     this.socket = null;
     if (socket) {

@@ -2,7 +2,7 @@
 
 import { clock } from "./format.js";
 import { h, keepChildren } from "./dom.js";
-import { isTold, namesIn, tell } from "./story.js";
+import { tell } from "./story.js";
 
 const MOST = 200;
 
@@ -20,14 +20,11 @@ export class Feed {
   /** Show what had happened at `moment` (null: up to now). */
   show(recording, reading, moment) {
     const total = recording ? (moment == null ? recording.events.length : recording.countAt(moment)) : 0;
-    const told = [];
-    for (let index = total - 1; index >= 0 && told.length < MOST; index -= 1) {
-      if (isTold(recording.events[index])) told.push(index);
-    }
-    const names = recording ? namesIn(recording.events) : new Map();
+    const past = recording?.told.findLastIndex((index) => index < total) ?? -1;
+    const told = past < 0 ? [] : recording.told.slice(Math.max(0, past + 1 - MOST), past + 1).reverse();
     keepChildren(this.list, told, {
       keyOf: (index) => index,
-      make: (index) => line(recording.events[index], (id) => names.get(id) ?? id),
+      make: (index) => line(recording.events[index], (id) => recording.names.get(id) ?? id),
     });
     this.note.hidden = told.length > 0 && !reading && !recording?.problem;
     this.note.textContent = recording?.problem ? `The events cannot be read: ${recording.problem}` : reading ? "Reading the events…" : "No events yet.";

@@ -1,35 +1,29 @@
 // Nodes and links on the GPU, drawn by cosmos.gl; only when something changed. The overlay draws what has words.
 
-import { channels, colours } from "./theme.js";
+import { channels, colours, linkAlpha } from "./theme.js";
 
 const SOURCE = "vendor/cosmos-graph-3.3.0.min.js";
 const SPACE = 4096; // what every GPU can do; places may lie outside of it
 const MIDDLE = SPACE / 2;
 const CIRCLE = 0;
 const DIAMOND = 3;
+const UNMASKED_RENDERER = 0x9246;
 const SOLID = 0;
 const DASHED = 1;
 
-/** True where cosmos.gl can draw: WebGL2 with float textures that blend. */
-export function canUseGpu() {
+/** What the GPU can do: `usable`: cosmos.gl can draw on it; `software`: it is only imitated, and each pixel counts. */
+export function probeGpu() {
   const gl = document.createElement("canvas").getContext("webgl2");
-  const can = Boolean(gl?.getExtension("EXT_color_buffer_float") && gl.getExtension("EXT_float_blend"));
+  const usable = Boolean(gl?.getExtension("EXT_color_buffer_float") && gl.getExtension("EXT_float_blend"));
+  const name = gl?.getExtension("WEBGL_debug_renderer_info") ? gl.getParameter(UNMASKED_RENDERER) : "";
   gl?.getExtension("WEBGL_lose_context")?.loseContext();
-  return can;
-}
-
-/** True where the GPU is only imitated: each pixel counts then. */
-function isSoftware() {
-  const gl = document.createElement("canvas").getContext("webgl2");
-  const name = gl?.getExtension("WEBGL_debug_renderer_info") ? gl.getParameter(0x9246) : "";
-  gl?.getExtension("WEBGL_lose_context")?.loseContext();
-  return /swiftshader|llvmpipe|software/i.test(name);
+  return { usable, software: /swiftshader|llvmpipe|software/i.test(name) };
 }
 
 /** Load the library, make the renderer. Rejects when either fails; whoever calls falls back to canvas.js. */
-export async function makeGpuRenderer(host, onCamera) {
+export async function makeGpuRenderer(host, onCamera, software) {
   await loadScript(SOURCE);
-  const renderer = new GpuRenderer(host, onCamera);
+  const renderer = new GpuRenderer(host, onCamera, software);
   await renderer.graph.ready;
   renderer.tame();
   return renderer;
@@ -46,13 +40,13 @@ function loadScript(source) {
 }
 
 class GpuRenderer {
-  constructor(host, onCamera) {
+  constructor(host, onCamera, software) {
     this.host = host;
     this.graph = new globalThis.Cosmos.Graph(host, {
       backgroundColor: colours.ground, spaceSize: SPACE, enableSimulation: false, rescalePositions: false, transitionDuration: 0,
       fitViewOnInit: false, initialZoomLevel: 1, scalePointsOnZoom: true, scaleLinksOnZoom: false, pointOpacity: 1, linkOpacity: 1,
       renderHoveredPointRing: false, linkVisibilityMinTransparency: 1, linkDashLength: 5, linkDashGap: 4, curvedLinks: false,
-      pixelRatio: isSoftware() ? 1 : Math.max(2, devicePixelRatio), linkDefaultArrows: false, enableDrag: false, hoveredPointCursor: "default",
+      pixelRatio: software ? 1 : Math.max(2, devicePixelRatio), linkDefaultArrows: false, enableDrag: false, hoveredPointCursor: "default",
       onZoom: () => {
         this.draw();
         onCamera();
@@ -81,7 +75,8 @@ class GpuRenderer {
     this.#setNodes(nodes);
     const ends = new Float32Array(links.length * 2);
     const tints = new Float32Array(links.length * 4);
-    const tint = { parent: channels(colours.link), message: channels(colours.message) };
+    const alpha = linkAlpha(links);
+    const tint = { parent: channels(colours.link, alpha), message: channels(colours.message, alpha) };
     links.forEach(({ from, to, kind }, index) => {
       ends.set([from, to], index * 2);
       tints.set(tint[kind], index * 4);

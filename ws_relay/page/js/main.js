@@ -19,7 +19,6 @@ import { showHover } from "./hover.js";
 import { shortLegend } from "./overview.js";
 import { Stage } from "./stage.js";
 import { startTheme } from "./theme.js";
-import { isTold, timelineMark } from "./story.js";
 import { TimeLine } from "./timeline.js";
 import { TopBar, totalsOf } from "./topbar.js";
 
@@ -189,8 +188,7 @@ function playOn(before) {
 
 function step(direction) {
   ui.playing = false;
-  const moments = marksOf(scope(), isTold).map(({ at }) => at).sort((a, b) => a - b);
-  const next = stepFrom(moments, ui.moment ?? Date.now(), direction);
+  const next = stepFrom(momentsOf(scope()), ui.moment ?? Date.now(), direction);
   if (next != null) go(next);
   else if (direction > 0) go(null);
 }
@@ -270,13 +268,20 @@ function knownUntil() {
   return link.state === "live" ? Date.now() : (link.lastMs ?? Date.now());
 }
 
+/** Moments at which something happened, in order. */
+function momentsOf(sessions) {
+  const told = sessions.flatMap(({ row }) => {
+    const recording = archive.get(row.session_id);
+    return recording ? recording.told.map((index) => recording.moments[index]) : [];
+  });
+  return (told.length ? told : marksOf(sessions).map(({ at }) => at)).sort((one, other) => one - other);
+}
+
 /** Marks of sessions: of their recordings as far as they are read, else of their rows. */
-function marksOf(sessions, accepts = timelineMark) {
+function marksOf(sessions) {
   return sessions.flatMap(({ row }) => {
     const recording = archive.get(row.session_id);
-    if (recording?.events.length) {
-      return recording.events.flatMap((event, index) => (accepts(event) ? [{ at: recording.moments[index], mark: timelineMark(event) }] : []));
-    }
+    if (recording?.events.length) return recording.marks;
     const ended = { at: instant(row.ended), mark: row.status === "failed" ? "failed" : "done" };
     return [{ at: instant(row.started) ?? instant(row.created), mark: "running" }, ended].filter(({ at }) => at != null);
   });

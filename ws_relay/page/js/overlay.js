@@ -148,16 +148,17 @@ function ring(context, role, x, y, r, colour, width) {
 function paintName(seen, { node, x, y, r }) {
   if (!node.name || (node.role === "subagent" && seen.scale < 0.9)) return;
   const { context, scale } = seen;
-  context.font = `${node.role === "queen" ? 600 : 400} 11px ${FONT}`;
+  const size = scale > 1.4 ? 13 : 11;
+  context.font = `${node.role === "queen" ? 600 : 400} ${size}px ${FONT}`;
   const text = node.tool ? `${node.name} · ${node.tool}` : node.name;
   const width = context.measureText(text).width;
   const rim = r + (node.role === "queen" ? r * 0.3 : 0) + 4;
-  const box = sides(node).map((side) => boxBeside(side, x, y, rim, width)).find((each) => !covered(seen.taken, each));
+  const box = sides(node).map((side) => boxBeside(side, x, y, rim, width, size)).find((each) => !covered(seen.taken, each));
   if (!box) return;
   seen.taken.push(box);
   context.globalAlpha = Math.min(1, Math.max(0.25, (scale - NAME_FROM) / (NAME_FULL - NAME_FROM)));
   context.textAlign = "left";
-  write(context, text, box[0], box[1] + 10, node.tool ? colours.text : colours.quiet);
+  write(context, text, box[0], box[1] + size - 1, node.tool ? colours.text : colours.quiet);
   context.globalAlpha = 1;
 }
 
@@ -168,10 +169,11 @@ function sides({ role, out }) {
   return Math.abs(out.x) > 1.6 * Math.abs(out.y) ? [along, across, along === "above" ? "below" : "above"] : [along, across];
 }
 
-function boxBeside(side, x, y, rim, width) {
-  if (side === "left") return [x - rim - width, y - 7, width, 13];
-  if (side === "right") return [x + rim, y - 7, width, 13];
-  return [x - width / 2, side === "above" ? y - rim - 13 : y + rim, width, 13];
+function boxBeside(side, x, y, rim, width, size) {
+  const height = size + 2;
+  if (side === "left") return [x - rim - width, y - height / 2, width, height];
+  if (side === "right") return [x + rim, y - height / 2, width, height];
+  return [x - width / 2, side === "above" ? y - rim - height : y + rim, width, height];
 }
 
 function paintRipple({ context, scale, at }, node, share) {

@@ -1,6 +1,7 @@
 // What was read of one session's telemetry, in order, and the hive at any moment of it; pure.
 
 import { applyEvent, emptyHive, isEvent } from "./fold.js";
+import { isTold, nameIn, timelineMark } from "./story.js";
 
 const STRIDE = 2000; // events between two kept states: a jump back folds no more than these
 
@@ -10,6 +11,9 @@ export class Recording {
     this.to = 0;
     this.events = [];
     this.moments = []; // of each event, the largest ts up to it: a clock set back does not turn the order
+    this.told = []; // indices of the events that are told as sentences
+    this.marks = []; // of the time line: {at, mark}
+    this.names = new Map([["queen", "queen"]]); // of agents, by id
     this.kept = [{ index: 0, hive: emptyHive() }];
     this.head = { index: 0, hive: emptyHive() };
   }
@@ -20,11 +24,20 @@ export class Recording {
     if (from !== this.to) return "hole";
     for (const event of events) {
       if (!isEvent(event)) continue;
-      this.events.push(event);
-      this.moments.push(Math.max(event.ts, this.moments.at(-1) ?? 0));
+      this.#note(event, Math.max(event.ts, this.moments.at(-1) ?? 0));
     }
     this.to = to;
     return "added";
+  }
+
+  #note(event, at) {
+    const mark = timelineMark(event);
+    const name = nameIn(event);
+    if (isTold(event)) this.told.push(this.events.length);
+    if (mark) this.marks.push({ at, mark });
+    if (name) this.names.set(event.agent, name);
+    this.events.push(event);
+    this.moments.push(at);
   }
 
   /** Unix milliseconds of the first and of the last event; null while there is none. */

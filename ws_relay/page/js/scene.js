@@ -5,6 +5,8 @@ import { layoutSession, packSessions } from "./layout.js";
 import { activity, agentMark, sessionMark } from "./words.js";
 
 const RADIUS = { queen: 15, worker: 9, subagent: 7 };
+const CROWD = 300; // agents; so many are shown small, and
+const CROWDED = 1.35; // take more of the room between them
 const TITLE_CHARACTERS = 34;
 
 /** Radius of an agent: by role, and up to two thirds more by tokens. */
@@ -22,6 +24,7 @@ export function buildScene(sessions, before = new Map(), aspect = 1.4) {
   const middles = packSessions(laid.map(({ id, radius }) => ({ id, radius })), before, aspect);
   const scene = { nodes: [], links: [], circles: [], middles };
   for (const each of laid) addSession(scene, each, middles.get(each.id));
+  if (scene.nodes.length > CROWD) for (const node of scene.nodes) node.r *= CROWDED;
   return scene;
 }
 

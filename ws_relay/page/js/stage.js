@@ -1,7 +1,7 @@
 // The graph: picks a renderer, moves nodes to where they belong, knows what is under the pointer.
 
 import { CanvasRenderer } from "./canvas.js";
-import { canUseGpu, makeGpuRenderer } from "./graph.js";
+import { makeGpuRenderer, probeGpu } from "./graph.js";
 import { Overlay } from "./overlay.js";
 import { buildScene } from "./scene.js";
 
@@ -10,6 +10,7 @@ const FLY_MS = 500;
 const CLICK_PX = 5;
 const REACH_PX = 6; // beyond a node's rim
 const LARGEST = 1.9; // pixels a unit when a few agents fill the screen
+const AFTER_FIRST_MS = 250;
 const MOST_SCALE = 8;
 const EDGE = 46;
 
@@ -30,12 +31,18 @@ export class Stage {
   }
 
   /** Draw on the 2-D canvas at once, and on the GPU as soon as it is ready; `plain` asks for the canvas alone. */
-  async start(plain) {
+  start(plain) {
     this.#use(new CanvasRenderer(this.host, () => this.overlay.draw()), "starting");
     new ResizeObserver(() => this.#resized()).observe(this.host);
+    if (plain) this.host.dataset.renderer = "canvas";
+    else this.first = () => this.#takeGpu(); // called when the first agents have been drawn: they come before it
+  }
+
+  async #takeGpu() {
     try {
-      if (plain || !canUseGpu()) throw new Error(plain ? "asked for" : "no WebGL2 with float blending");
-      this.#use(await makeGpuRenderer(this.host, () => this.overlay.draw()), "gpu");
+      const { usable, software } = probeGpu();
+      if (!usable) throw new Error("no WebGL2 with float blending");
+      this.#use(await makeGpuRenderer(this.host, () => this.overlay.draw(), software), "gpu");
     } catch (problem) {
       this.host.dataset.renderer = "canvas";
       this.actions.fallback(problem);
@@ -72,6 +79,9 @@ export class Stage {
     Object.assign(this, { shape, looks });
     if (moved && !this.touched) this.fit(known.size ? FLY_MS : 0);
     this.overlay.draw();
+    if (!this.nodes.length || !this.first) return;
+    setTimeout(this.first, AFTER_FIRST_MS);
+    this.first = null;
   }
 
   choose(session, agent) {

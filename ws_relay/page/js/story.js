@@ -25,13 +25,9 @@ export function timelineMark(event) {
   return event.type === "api_retry" ? "starting" : null;
 }
 
-/** The agents by id as far as events introduce them: id -> name. */
-export function namesIn(events) {
-  const names = new Map([["queen", "queen"]]);
-  for (const event of events) {
-    if (event.type === "agent_spawned" && event.role !== "queen") names.set(event.agent, event.kind || event.role);
-  }
-  return names;
+/** The name that an event gives its agent; null for most. */
+export function nameIn(event) {
+  return event.type === "agent_spawned" && event.role !== "queen" ? event.kind || event.role : null;
 }
 
 const TELLERS = {

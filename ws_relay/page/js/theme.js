@@ -34,6 +34,13 @@ function readColours() {
   for (const name of NAMES) colours[name] = style.getPropertyValue(`--${name}`).trim();
 }
 
+const CROWD = 300;
+
+/** How strong links are drawn: faint in a crowd, where they would hide the agents. */
+export function linkAlpha(links) {
+  return links.length > CROWD ? 0.4 : 1;
+}
+
 /** Red, green, blue and alpha of "#rrggbb", each 0 to 1. */
 export function channels(hex, alpha = 1) {
   const value = Number.parseInt(hex.slice(1), 16);
