@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 PROGRAM = "ws-relay"
 ECHO_PATH = "/__echo"
 BACKLOG = 512  # connections that wait to be accepted
+WORTH_WAITING_S = 0.001  # a shorter window of the hub is that of a few viewers, who hear of each line by itself
 OTHERS = 128  # connections beside the viewers': requests over HTTP, and handshakes
 ANSWER_S = 120.0  # for a slow peer to take an answer over HTTP
 MESSAGE_BYTES = 1 << 20  # of one message of a viewer, inflated
@@ -106,6 +107,17 @@ class Relay:
         self._catching_up = False
         self.freshen()
 
+    def _listen_to_disk(self) -> None:
+        self._loop.add_reader(self.sessions.fileno(), self._disk_changed)
+
+    def _disk_changed(self) -> None:
+        """Take it in at once, and what follows in one go once viewers have waited as long as they may."""
+        self.freshen()
+        window_s = self.hub.window_s()
+        if window_s >= WORTH_WAITING_S:
+            self._loop.remove_reader(self.sessions.fileno())
+            self._loop.call_later(window_s, self._listen_to_disk)
+
     async def _sweep(self) -> None:
         told = False
         while True:
@@ -130,7 +142,7 @@ class Relay:
         self.sessions.open()
         server = await self._listen()
         self._announce(server)
-        self._loop.add_reader(self.sessions.fileno(), self.freshen)
+        self._listen_to_disk()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, stop.set)
