@@ -398,7 +398,9 @@ def test_for_tests_claude_code_and_debian_packages_come_too(machine: Machine) ->
 
 
 def test_the_autobahn_suite_is_left_out_where_there_is_no_python_2_7(machine: Machine) -> None:
-    left_out = "bin/setup: autobahntestsuite is left out: Python 2.7 with pip is not installed; it runs on nothing newer"
+    left_out = (
+        "bin/setup: autobahntestsuite is left out: Python 2.7 with pip is not installed; it runs on nothing newer"
+    )
     code, said = machine.setup("--test")
     assert code == 0 and said.splitlines()[-1] == left_out
     assert machine.setup("--test") == (0, "")
