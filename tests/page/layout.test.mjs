@@ -6,12 +6,18 @@ import { buildScene, nodeRadius } from "../../ws_relay/page/js/scene.js";
 import { ID } from "./events.mjs";
 
 function hive(workers, more = []) {
-  return [{ agent: "queen", parent: null, role: "queen" }, ...Array.from({ length: workers }, (_, index) => ({ agent: `w${index}`, parent: "queen", role: "worker" })), ...more];
+  return [
+    { agent: "queen", parent: null, role: "queen" },
+    ...Array.from({ length: workers }, (_, index) => ({ agent: `w${index}`, parent: "queen", role: "worker" })),
+    ...more,
+  ];
 }
 
 function nearest(places) {
   const all = [...places.values()];
-  return Math.min(...all.flatMap((one, index) => all.slice(index + 1).map((other) => Math.hypot(one.x - other.x, one.y - other.y))));
+  return Math.min(
+    ...all.flatMap((one, index) => all.slice(index + 1).map((other) => Math.hypot(one.x - other.x, one.y - other.y))),
+  );
 }
 
 test("the queen stands in the middle, and no two agents on one place", () => {
@@ -29,7 +35,12 @@ test("a thousand workers fill a disc, not a ring", () => {
 });
 
 test("every agent gets a place: unknown parents, circles, no queen, nobody", () => {
-  const odd = [{ agent: "a", parent: "b", role: "worker" }, { agent: "b", parent: "a", role: "worker" }, { agent: "c", parent: "gone", role: "worker" }, { agent: "d", parent: "d", role: "worker" }];
+  const odd = [
+    { agent: "a", parent: "b", role: "worker" },
+    { agent: "b", parent: "a", role: "worker" },
+    { agent: "c", parent: "gone", role: "worker" },
+    { agent: "d", parent: "d", role: "worker" },
+  ];
   const { places } = layoutSession(odd);
   assert.ok(places.has("a") && places.has("c") && places.has("d"));
   assert.equal(layoutSession([]).places.size, 0);
@@ -61,16 +72,35 @@ test("a session that comes or goes moves nobody else", () => {
 });
 
 test("the same sessions give the same picture", () => {
-  const circles = [{ id: "a", radius: 90 }, { id: "b", radius: 200 }, { id: "c", radius: 120 }];
+  const circles = [
+    { id: "a", radius: 90 },
+    { id: "b", radius: 200 },
+    { id: "c", radius: 120 },
+  ];
   assert.deepEqual(packSessions(circles), packSessions(circles));
 });
 
 test("a scene links parents once, messages where no parent link is, and shows a session without agents", () => {
-  const agent = (name, parent, role) => [name, { agent: name, parent_id: parent && `${ID}/${parent}`, role, status: "working", tokens: 0 }];
+  const agent = (name, parent, role) => [
+    name,
+    { agent: name, parent_id: parent && `${ID}/${parent}`, role, status: "working", tokens: 0 },
+  ];
   const agents = new Map([agent("queen", null, "queen"), agent("a", "queen", "worker"), agent("b", "queen", "worker")]);
-  const links = new Map([["queen>a", 1], ["a>queen", 2], ["a>b", 1], ["b>a", 1], ["a>gone", 1]]);
-  const scene = buildScene([{ row: { session_id: ID, status: "running" }, agents, links }, { row: { session_id: "none", status: "created" }, agents: new Map(), links: new Map() }]);
-  assert.deepEqual(scene.links.map(({ kind }) => kind), ["parent", "parent", "message"]);
+  const links = new Map([
+    ["queen>a", 1],
+    ["a>queen", 2],
+    ["a>b", 1],
+    ["b>a", 1],
+    ["a>gone", 1],
+  ]);
+  const scene = buildScene([
+    { row: { session_id: ID, status: "running" }, agents, links },
+    { row: { session_id: "none", status: "created" }, agents: new Map(), links: new Map() },
+  ]);
+  assert.deepEqual(
+    scene.links.map(({ kind }) => kind),
+    ["parent", "parent", "message"],
+  );
   assert.equal(scene.nodes.length, 4);
   assert.equal(scene.nodes[3].mark, "waiting");
 });

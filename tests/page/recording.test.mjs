@@ -28,10 +28,14 @@ test("the hive at a moment is what the events up to it make, whatever was looked
 });
 
 test("jumping about in a long recording gives the same as folding from its start", () => {
-  const events = [spawned(0, "queen", null, "queen"), ...Array.from({ length: 9000 }, (_, index) => usage(index, "queen", index + 1))];
+  const events = [
+    spawned(0, "queen", null, "queen"),
+    ...Array.from({ length: 9000 }, (_, index) => usage(index, "queen", index + 1)),
+  ];
   const recording = new Recording();
   recording.add(0, 1, events);
-  for (const moment of [8999, 10, 4500, 4499, 2000, 8999]) assert.equal(recording.hiveAt(moment).agents.queen.tokens, moment + 1);
+  for (const moment of [8999, 10, 4500, 4499, 2000, 8999])
+    assert.equal(recording.hiveAt(moment).agents.queen.tokens, moment + 1);
 });
 
 test("a clock that was set back does not turn the order of the file", () => {
@@ -58,7 +62,11 @@ test("the time line spans from the first birth to the last end, or to now", () =
 
 test("curves show percent of a core, carried on between samples, and tokens a minute", () => {
   const sample = (ts, cpu_ms) => ({ ts, type: "resources", cpu_ms, rss_bytes: 1000, processes: 1 });
-  const { cpu, memory, tokens } = seriesOf([sample(0, 0), sample(45_000, 22_500), usage(60_000, "q", 600), usage(61_000, "q", 600)], 0, 90_000);
+  const { cpu, memory, tokens } = seriesOf(
+    [sample(0, 0), sample(45_000, 22_500), usage(60_000, "q", 600), usage(61_000, "q", 600)],
+    0,
+    90_000,
+  );
   assert.equal(cpu[45], 50);
   assert.equal(cpu.at(-1), 50);
   assert.equal(memory[10], 1000);

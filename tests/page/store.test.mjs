@@ -7,13 +7,26 @@ import { ID } from "./events.mjs";
 const OTHER = "9b2ac1f0-e29b-41d4-a716-446655440000";
 
 function agent(name, more = {}) {
-  return { agent: name, agent_id: `${ID}/${name}`, role: name === "queen" ? "queen" : "worker", status: "working", tokens: 1, ...more };
+  return {
+    agent: name,
+    agent_id: `${ID}/${name}`,
+    role: name === "queen" ? "queen" : "worker",
+    status: "working",
+    tokens: 1,
+    ...more,
+  };
 }
 
 function update(agents, more = {}) {
   return {
-    type: "telemetry_update", session_id: ID, snapshot: false, cursor: 10, agents, topology_changes: [],
-    session: { session_id: ID, status: "running", state: "running", task: "T", tokens: 10, attempt: 1 }, ...more,
+    type: "telemetry_update",
+    session_id: ID,
+    snapshot: false,
+    cursor: 10,
+    agents,
+    topology_changes: [],
+    session: { session_id: ID, status: "running", state: "running", task: "T", tokens: 10, attempt: 1 },
+    ...more,
   };
 }
 
@@ -26,14 +39,21 @@ function started() {
 test("a snapshot replaces the agents, an update changes those that it names", () => {
   const store = started();
   applyMessage(store, update([agent("w1", { status: "done" })]), 0);
-  assert.deepEqual([...store.sessions.get(ID).agents.values()].map(({ status }) => status), ["working", "done"]);
+  assert.deepEqual(
+    [...store.sessions.get(ID).agents.values()].map(({ status }) => status),
+    ["working", "done"],
+  );
   applyMessage(store, update([agent("queen")], { snapshot: true }), 0);
   assert.deepEqual([...store.sessions.get(ID).agents.keys()], ["queen"]);
 });
 
 test("an update without agents still tells how the session stands", () => {
   const store = started();
-  const { transitions } = applyMessage(store, update([], { session: { session_id: ID, status: "failed", state: "failed: exit 7" } }), 0);
+  const { transitions } = applyMessage(
+    store,
+    update([], { session: { session_id: ID, status: "failed", state: "failed: exit 7" } }),
+    0,
+  );
   assert.equal(store.sessions.get(ID).row.state, "failed: exit 7");
   assert.equal(store.sessions.get(ID).row.task, "T");
   assert.deepEqual(transitions, [{ id: ID, status: "failed" }]);
@@ -45,7 +65,13 @@ test("the first word of a session is no transition", () => {
 
 test("events move the cursor, and a frame that came already does nothing", () => {
   const store = started();
-  const frame = { type: "events", session_id: ID, from: 10, to: 30, events: [{ ts: 1, type: "message", from: "queen", to: "w1", text: "" }] };
+  const frame = {
+    type: "events",
+    session_id: ID,
+    from: 10,
+    to: 30,
+    events: [{ ts: 1, type: "message", from: "queen", to: "w1", text: "" }],
+  };
   const changes = applyMessage(store, frame, 0);
   assert.equal(store.sessions.get(ID).cursor, 30);
   assert.deepEqual(changes.pulses, [{ session: ID, from: "queen", to: "w1" }]);
@@ -69,7 +95,17 @@ test("a gap is handed on, and streaming goes on behind it", () => {
 
 test("cursors to go on from are those of what runs, and of what is looked at", () => {
   const store = started();
-  applyMessage(store, { ...update([]), session_id: OTHER, cursor: 70, snapshot: true, session: { session_id: OTHER, status: "completed" } }, 0);
+  applyMessage(
+    store,
+    {
+      ...update([]),
+      session_id: OTHER,
+      cursor: 70,
+      snapshot: true,
+      session: { session_id: OTHER, status: "completed" },
+    },
+    0,
+  );
   assert.deepEqual(resumeCursors(store), { [ID]: 10 });
   assert.deepEqual(resumeCursors(store, [OTHER]), { [ID]: 10, [OTHER]: 70 });
 });
@@ -78,7 +114,10 @@ test("sessions that are gone go, whether told or no longer listed", () => {
   const store = started();
   applyMessage(store, { type: "session_removed", session_id: ID }, 0);
   assert.equal(store.sessions.size, 0);
-  applyRows(store, [{ session_id: ID, status: "running" }, { session_id: OTHER, status: "created" }]);
+  applyRows(store, [
+    { session_id: ID, status: "running" },
+    { session_id: OTHER, status: "created" },
+  ]);
   applyRows(store, [{ session_id: OTHER, status: "created" }]);
   assert.deepEqual([...store.sessions.keys()], [OTHER]);
 });
@@ -91,7 +130,8 @@ test("a new attempt begins without agents", () => {
 
 test("tokens a minute are those of the last minute", () => {
   const store = started();
-  const at = (tokens, now) => applyMessage(store, update([], { session: { session_id: ID, status: "running", tokens } }), now);
+  const at = (tokens, now) =>
+    applyMessage(store, update([], { session: { session_id: ID, status: "running", tokens } }), now);
   at(110, 1000);
   at(160, 50_000);
   assert.equal(tokenRate(store, 55_000), 150);

@@ -12,8 +12,20 @@ import { selectSessions } from "../../ws_relay/page/js/sessions.js";
 import { ID, session } from "./events.mjs";
 
 test("figures read like those of the terminal", () => {
-  assert.deepEqual([0, 59_999, 60_000, 192_000, 7_500_000].map(duration), ["0 s", "59 s", "1 m 0 s", "3 m 12 s", "2 h 5 m"]);
-  assert.deepEqual([999, 12_400, 999_949, 999_950, 3_100_000].map(count), ["999", "12.4 k", "999.9 k", "1.0 M", "3.1 M"]);
+  assert.deepEqual([0, 59_999, 60_000, 192_000, 7_500_000].map(duration), [
+    "0 s",
+    "59 s",
+    "1 m 0 s",
+    "3 m 12 s",
+    "2 h 5 m",
+  ]);
+  assert.deepEqual([999, 12_400, 999_949, 999_950, 3_100_000].map(count), [
+    "999",
+    "12.4 k",
+    "999.9 k",
+    "1.0 M",
+    "3.1 M",
+  ]);
   assert.deepEqual([0, 0.042, 0.1, 1.27].map(money), ["$0.00", "$0.042", "$0.10", "$1.27"]);
   assert.deepEqual([512, 8_228_864, 3e9].map(bytes), ["512 B", "8.2 MB", "3.00 GB"]);
   for (const words of [duration, count, money, bytes]) assert.equal(words(null), "–");
@@ -39,8 +51,21 @@ test("ends are told as the terminal tells them", () => {
 });
 
 test("every status has a mark, also one of tomorrow", () => {
-  assert.deepEqual(["created", "starting", "running", "completed", "failed", "unreadable"].map(sessionMark), ["waiting", "starting", "running", "done", "failed", "unknown"]);
-  assert.deepEqual(["working", "waiting", "done", "failed", "new"].map(agentMark), ["running", "waiting", "done", "failed", "unknown"]);
+  assert.deepEqual(["created", "starting", "running", "completed", "failed", "unreadable"].map(sessionMark), [
+    "waiting",
+    "starting",
+    "running",
+    "done",
+    "failed",
+    "unknown",
+  ]);
+  assert.deepEqual(["working", "waiting", "done", "failed", "new"].map(agentMark), [
+    "running",
+    "waiting",
+    "done",
+    "failed",
+    "unknown",
+  ]);
   assert.equal(activity({ status: "working", role: "queen" }), "planning");
   assert.equal(activity({ status: "working", role: "worker", tool: "Bash" }), "Bash");
 });
@@ -49,7 +74,12 @@ test("the address holds the view, and what makes no sense in it is left out", ()
   const view = { session: ID, agent: "toolu_01", moment: 1_795_345_042_001, view: "table" };
   assert.deepEqual(parseRoute(`#${formatRoute(view)}`), view);
   assert.equal(formatRoute({ session: null, agent: "x", moment: null, view: "graph" }), "");
-  assert.deepEqual(parseRoute("#at=never&view=cube&agent=x"), { session: null, agent: null, moment: null, view: "graph" });
+  assert.deepEqual(parseRoute("#at=never&view=cube&agent=x"), {
+    session: null,
+    agent: null,
+    moment: null,
+    view: "graph",
+  });
 });
 
 test("fields and buttons keep their keys", () => {
@@ -85,7 +115,10 @@ test("zooming keeps what is under the pointer, and a box is shown in the middle"
 });
 
 test("events are told in a sentence with the names that people know", () => {
-  const { who, text } = tell({ type: "agent_status", agent: "toolu_01", status: "working", tool: "Bash" }, () => "coder");
+  const { who, text } = tell(
+    { type: "agent_status", agent: "toolu_01", status: "working", tool: "Bash" },
+    () => "coder",
+  );
   assert.equal(`${who} ${text}`, "coder uses Bash");
   assert.equal(isTold({ type: "usage" }), false);
   assert.equal(timelineMark(session(1, "failed")), "failed");
@@ -95,8 +128,11 @@ test("events are told in a sentence with the names that people know", () => {
 test("what runs is listed first, and search looks at all that is shown", () => {
   const entry = (id, row, agents = []) => [id, { row: { session_id: id, task: id, ...row }, agents: new Map(agents) }];
   const sessions = new Map([
-    entry("old", { status: "completed", ended: "2026-01-01T00:00:00Z" }), entry("new", { status: "failed", ended: "2026-01-02T00:00:00Z", state: "failed: exit 7" }),
-    entry("live", { status: "running", started: "2026-01-01T00:00:00Z", labels: { team: "core" } }, [["w", { name: "tester", tool: "Bash" }]]),
+    entry("old", { status: "completed", ended: "2026-01-01T00:00:00Z" }),
+    entry("new", { status: "failed", ended: "2026-01-02T00:00:00Z", state: "failed: exit 7" }),
+    entry("live", { status: "running", started: "2026-01-01T00:00:00Z", labels: { team: "core" } }, [
+      ["w", { name: "tester", tool: "Bash" }],
+    ]),
   ]);
   const ids = (filter, search) => selectSessions(sessions, { filter, search }).map(({ row }) => row.session_id);
   assert.deepEqual(ids("all", ""), ["live", "new", "old"]);

@@ -46,16 +46,30 @@ function markedCell(cell, mark, text) {
 export class AgentTable {
   constructor(onChoose) {
     this.body = h("tbody");
-    this.element = h("table", {},
-      h("thead", {}, h("tr", {}, ...["Agent", "Does", "Tokens", "Cost", "Time"].map((text, index) => h("th", { scope: "col", class: index > 1 ? "number" : null }, text)))),
-      this.body);
+    this.element = h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          ...["Agent", "Does", "Tokens", "Cost", "Time"].map((text, index) =>
+            h("th", { scope: "col", class: index > 1 ? "number" : null }, text),
+          ),
+        ),
+      ),
+      this.body,
+    );
     this.onChoose = onChoose;
   }
 
   show({ row, agents }, chosen, now) {
     keepChildren(this.body, [...agents.values()], {
       keyOf: (agent) => agent.agent,
-      make: (agent) => open(h("tr", {}, ...cells("wide", "wide", "number", "number", "number")), () => this.onChoose(agent.agent)),
+      make: (agent) =>
+        open(h("tr", {}, ...cells("wide", "wide", "number", "number", "number")), () => this.onChoose(agent.agent)),
       update: (line, agent) => {
         const [name, does, tokens, cost, time] = line.children;
         setAttribute(line, "aria-selected", agent.agent === chosen ? "true" : null);
@@ -70,7 +84,19 @@ export class AgentTable {
   }
 }
 
-const COLUMNS = ["Session / agent", "State", "Does", "Tokens", "Cost", "Time", "Role", "Called by", "Tools", "Speaks with", "Task"];
+const COLUMNS = [
+  "Session / agent",
+  "State",
+  "Does",
+  "Tokens",
+  "Cost",
+  "Time",
+  "Role",
+  "Called by",
+  "Tools",
+  "Speaks with",
+  "Task",
+];
 const NUMBERS = new Set(["Tokens", "Tools", "Cost", "Time"]);
 
 /** All that the graph shows, as a table: sessions, and beneath each its agents. */
@@ -79,8 +105,23 @@ export class WholeTable {
     this.body = h("tbody");
     this.onChoose = onChoose;
     this.drawn = new WeakMap(); // row -> what it shows; rows of agents that did not change are left alone
-    host.append(h("table", {}, h("caption", { class: "sr" }, "Sessions and their agents"),
-      h("thead", {}, h("tr", {}, ...COLUMNS.map((text) => h("th", { scope: "col", class: NUMBERS.has(text) ? "number" : null }, text)))), this.body));
+    host.append(
+      h(
+        "table",
+        {},
+        h("caption", { class: "sr" }, "Sessions and their agents"),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ...COLUMNS.map((text) => h("th", { scope: "col", class: NUMBERS.has(text) ? "number" : null }, text)),
+          ),
+        ),
+        this.body,
+      ),
+    );
   }
 
   show(sessions, chosen, now) {
@@ -94,7 +135,11 @@ export class WholeTable {
       keyOf: ({ session, agent }) => `${session.row.session_id}/${agent?.agent ?? ""}`,
       make: (line) => this.#make(line),
       update: (element, { session, agent }) => {
-        setAttribute(element, "aria-selected", session.row.session_id === chosen.session && (agent?.agent ?? null) === chosen.agent ? "true" : null);
+        setAttribute(
+          element,
+          "aria-selected",
+          session.row.session_id === chosen.session && (agent?.agent ?? null) === chosen.agent ? "true" : null,
+        );
         const second = agent && agentOver(agent.status) ? 0 : Math.floor(now / 1000);
         const last = this.drawn.get(element);
         if (agent && last?.agent === agent && last.second === second) return;
@@ -106,7 +151,11 @@ export class WholeTable {
   }
 
   #make({ session, agent }) {
-    const line = h("tr", { class: agent ? null : "of-session" }, ...cells("wide", "", "", "number", "number", "number", "", "", "number", "wide", "wide"));
+    const line = h(
+      "tr",
+      { class: agent ? null : "of-session" },
+      ...cells("wide", "", "", "number", "number", "number", "", "", "number", "wide", "wide"),
+    );
     return open(line, () => this.onChoose(session.row.session_id, agent?.agent ?? null));
   }
 }
@@ -114,7 +163,18 @@ export class WholeTable {
 function updateSession(line, { row, agents }, now) {
   const cell = line.children;
   markedCell(cell[0], sessionMark(row.status), cut(row.task, 60) || shortId(row.session_id));
-  fill(cell, [sessionState(row), "", count(row.tokens), money(row.cost_usd), duration(runMs(row, now)), "session", "", "", "", row.task]);
+  fill(cell, [
+    sessionState(row),
+    "",
+    count(row.tokens),
+    money(row.cost_usd),
+    duration(runMs(row, now)),
+    "session",
+    "",
+    "",
+    "",
+    row.task,
+  ]);
   setAttribute(line, "aria-label", `session ${row.task}, ${sessionState(row)}, ${agents.size} agents`);
 }
 
@@ -123,8 +183,16 @@ function updateAgent(line, { row, agents }, agent, spoken, now) {
   markedCell(cell[0], agentMark(agent.status), agentName(agent));
   const parent = agents.get(agent.parent_id?.slice(agent.parent_id.indexOf("/") + 1));
   fill(cell, [
-    agent.status, agent.status === "working" ? activity(agent) : "", count(agent.tokens), money(agent.cost_usd), duration(agentMs(agent, row, now)),
-    agent.role, parent ? agentName(parent) : "", count(agent.tool_uses), (spoken.get(agent.agent) ?? []).join(", "), agent.task ?? "",
+    agent.status,
+    agent.status === "working" ? activity(agent) : "",
+    count(agent.tokens),
+    money(agent.cost_usd),
+    duration(agentMs(agent, row, now)),
+    agent.role,
+    parent ? agentName(parent) : "",
+    count(agent.tool_uses),
+    (spoken.get(agent.agent) ?? []).join(", "),
+    agent.task ?? "",
   ]);
 }
 

@@ -39,7 +39,10 @@ export async function getSessions() {
 /** One session: {row, agents}. */
 export async function getSession(id) {
   const { agents, session, ...rest } = await get(`sessions/${id}`);
-  return { row: session ?? { ...rest, ...(Array.isArray(agents) ? {} : { agents }) }, agents: Array.isArray(agents) ? agents : null };
+  return {
+    row: session ?? { ...rest, ...(Array.isArray(agents) ? {} : { agents }) },
+    agents: Array.isArray(agents) ? agents : null,
+  };
 }
 
 /** Events from a byte offset on: {from, to, end, events}. */

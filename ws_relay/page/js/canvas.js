@@ -129,24 +129,35 @@ export class CanvasRenderer {
 
   #listen() {
     const fingers = new Map();
-    const { host, ended: { signal } } = this;
-    host.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { left, top } = host.getBoundingClientRect();
-      this.#set(zoomAt(this.camera, 2 ** (-event.deltaY / 500), event.clientX - left, event.clientY - top));
-    }, { passive: false, signal });
+    const {
+      host,
+      ended: { signal },
+    } = this;
+    host.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const { left, top } = host.getBoundingClientRect();
+        this.#set(zoomAt(this.camera, 2 ** (-event.deltaY / 500), event.clientX - left, event.clientY - top));
+      },
+      { passive: false, signal },
+    );
     host.addEventListener("pointerdown", (event) => fingers.set(event.pointerId, event), { signal });
     for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
       host.addEventListener(name, (event) => fingers.delete(event.pointerId), { signal });
     }
-    host.addEventListener("pointermove", (event) => {
-      const before = fingers.get(event.pointerId);
-      if (!before) return;
-      const others = [...fingers.values()].filter((each) => each.pointerId !== event.pointerId);
-      fingers.set(event.pointerId, event);
-      if (others.length) this.#pinch(before, event, others[0]);
-      else this.#set(panBy(this.camera, event.clientX - before.clientX, event.clientY - before.clientY));
-    }, { signal });
+    host.addEventListener(
+      "pointermove",
+      (event) => {
+        const before = fingers.get(event.pointerId);
+        if (!before) return;
+        const others = [...fingers.values()].filter((each) => each.pointerId !== event.pointerId);
+        fingers.set(event.pointerId, event);
+        if (others.length) this.#pinch(before, event, others[0]);
+        else this.#set(panBy(this.camera, event.clientX - before.clientX, event.clientY - before.clientY));
+      },
+      { signal },
+    );
   }
 
   #pinch(before, now, other) {

@@ -19,7 +19,10 @@ export function socketUrl(page) {
   return url.href;
 }
 
-/** What to offer as subprotocols: the token goes as one, for addresses end up in logs; the relay answers with the other. */
+/**
+ * What to offer as subprotocols: the token goes as one, for addresses end up in logs; the relay answers with the
+ * other.
+ */
 export function subprotocols(token) {
   const escaped = encodeURIComponent(token).replace(/[()]/g, (each) => `%${each.charCodeAt(0).toString(16)}`);
   return token ? ["hive.telemetry", `bearer.${escaped}`] : [];

@@ -10,11 +10,22 @@ const [WIDTH, HEIGHT] = [100, 30];
 
 export class Curves {
   constructor() {
-    this.parts = [["cpu", "cpu", percent], ["memory", "mem", bytes], ["tokens", "tok/min", count]].map(([name, title, words]) => {
+    this.parts = [
+      ["cpu", "cpu", percent],
+      ["memory", "mem", bytes],
+      ["tokens", "tok/min", count],
+    ].map(([name, title, words]) => {
       const figure = h("b");
       const line = svg("polyline");
       const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, line);
-      return { name, words, figure, line, picture, element: h("figure", {}, h("figcaption", {}, title, figure), picture) };
+      return {
+        name,
+        words,
+        figure,
+        line,
+        picture,
+        element: h("figure", {}, h("figcaption", {}, title, figure), picture),
+      };
     });
     this.element = h("div", { class: "curves" }, ...this.parts.map(({ element }) => element));
   }
@@ -34,7 +45,10 @@ export class Curves {
       const values = series[name];
       const top = Math.max(...values.filter((value) => value != null), 0);
       const shown = isLive(row.status) ? latest(name, values) : top;
-      setText(figure, shown == null || !Number.isFinite(shown) ? NONE : isLive(row.status) ? words(shown) : `≤ ${words(shown)}`);
+      setText(
+        figure,
+        shown == null || !Number.isFinite(shown) ? NONE : isLive(row.status) ? words(shown) : `≤ ${words(shown)}`,
+      );
       setAttribute(line, "points", polyline(values, WIDTH, HEIGHT));
       setAttribute(picture, "aria-label", `${name}, at most ${words(top)}`);
     }

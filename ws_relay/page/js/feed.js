@@ -27,12 +27,21 @@ export class Feed {
       make: (index) => line(recording.events[index], (id) => recording.names.get(id) ?? id),
     });
     this.note.hidden = told.length > 0 && !reading && !recording?.problem;
-    this.note.textContent = recording?.problem ? `The events cannot be read: ${recording.problem}` : reading ? "Reading the events…" : "No events yet.";
+    this.note.textContent = recording?.problem
+      ? `The events cannot be read: ${recording.problem}`
+      : reading
+        ? "Reading the events…"
+        : "No events yet.";
   }
 }
 
 function line(event, nameOf) {
   const { who, text, mark } = tell(event, nameOf);
   const at = new Date(event.ts);
-  return h("li", { "data-mark": mark }, h("time", { datetime: at.toISOString(), title: at.toISOString() }, clock(event.ts)), h("div", {}, h("b", {}, who), " ", text));
+  return h(
+    "li",
+    { "data-mark": mark },
+    h("time", { datetime: at.toISOString(), title: at.toISOString() }, clock(event.ts)),
+    h("div", {}, h("b", {}, who), " ", text),
+  );
 }

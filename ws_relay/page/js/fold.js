@@ -24,9 +24,30 @@ const REQUIRED = {
 /** The state of a session that nothing is known of. */
 export function emptyHive() {
   return {
-    status: "created", attempt: 1, reason: null, exitCode: null, signal: null, program: null, startedMs: null, endedMs: null,
-    agents: {}, links: {}, messages: 0, retries: 0, result: null, resources: null, cpuPercent: null, conversation: null,
-    lastMs: 0, lastAt: 0, pastTokens: 0, pastCost: null, agentTokens: 0, agentCost: null, baseTokens: 0, baseCost: 0,
+    status: "created",
+    attempt: 1,
+    reason: null,
+    exitCode: null,
+    signal: null,
+    program: null,
+    startedMs: null,
+    endedMs: null,
+    agents: {},
+    links: {},
+    messages: 0,
+    retries: 0,
+    result: null,
+    resources: null,
+    cpuPercent: null,
+    conversation: null,
+    lastMs: 0,
+    lastAt: 0,
+    pastTokens: 0,
+    pastCost: null,
+    agentTokens: 0,
+    agentCost: null,
+    baseTokens: 0,
+    baseCost: 0,
   };
 }
 
@@ -61,18 +82,34 @@ export function hiveCost(hive) {
   return plus(hive.pastCost, now);
 }
 
-/** The hive as the relay would tell it: {row, agents, links}; `base` is the session's row now, for what does not change. */
+/**
+ * The hive as the relay would tell it: {row, agents, links}; `base` is the session's row now, for what does not
+ * change.
+ */
 export function hiveView(hive, base) {
   const agents = new Map();
   for (const agent of Object.values(hive.agents)) agents.set(agent.agent, agentView(agent, base.session_id));
   const active = [...agents.values()].filter((agent) => !agentOver(agent.status)).length;
   const row = {
     ...base,
-    status: hive.status, reason: hive.reason, exit_code: hive.exitCode, signal: hive.signal, attempt: hive.attempt,
-    started: isoTime(hive.startedMs), ended: isoTime(hive.endedMs), agents: agents.size, active_agents: active,
-    tokens: hiveTokens(hive), cost_usd: hiveCost(hive), cpu_percent: hive.cpuPercent,
+    status: hive.status,
+    reason: hive.reason,
+    exit_code: hive.exitCode,
+    signal: hive.signal,
+    attempt: hive.attempt,
+    started: isoTime(hive.startedMs),
+    ended: isoTime(hive.endedMs),
+    agents: agents.size,
+    active_agents: active,
+    tokens: hiveTokens(hive),
+    cost_usd: hiveCost(hive),
+    cpu_percent: hive.cpuPercent,
     memory_mb: hive.resources ? hive.resources.rss_bytes / 1_048_576 : null,
-    messages: hive.messages, api_retries: hive.retries, result: hive.result, detail: null, headline: null,
+    messages: hive.messages,
+    api_retries: hive.retries,
+    result: hive.result,
+    detail: null,
+    headline: null,
   };
   row.state = describeEnd(row);
   return { row, agents, links: new Map(Object.entries(hive.links)) };
@@ -83,9 +120,12 @@ function agentView(agent, sessionId) {
   const id = `${sessionId}/${agent.agent}`;
   return {
     ...rest,
-    agent_id: id, session_id: sessionId, parent_id: parent == null ? null : `${sessionId}/${parent}`,
+    agent_id: id,
+    session_id: sessionId,
+    parent_id: parent == null ? null : `${sessionId}/${parent}`,
     name: agent.role === QUEEN ? QUEEN : agent.kind || "worker",
-    started: isoTime(startedMs), ended: isoTime(endedMs),
+    started: isoTime(startedMs),
+    ended: isoTime(endedMs),
   };
 }
 
@@ -116,7 +156,13 @@ function onSession(hive, event) {
 function beginAttempt(hive, event) {
   keepTotals(hive);
   Object.assign(hive, {
-    attempt: event.attempt, agents: {}, links: {}, resources: null, cpuPercent: null, lastAt: event.at ?? 0, startedMs: null,
+    attempt: event.attempt,
+    agents: {},
+    links: {},
+    resources: null,
+    cpuPercent: null,
+    lastAt: event.at ?? 0,
+    startedMs: null,
   });
 }
 
@@ -124,7 +170,13 @@ function beginAttempt(hive, event) {
 function keepTotals(hive) {
   const [tokens, cost] = [hiveTokens(hive), hiveCost(hive)];
   Object.assign(hive, {
-    pastTokens: tokens, pastCost: cost, agentTokens: 0, agentCost: null, baseTokens: 0, baseCost: 0, result: null,
+    pastTokens: tokens,
+    pastCost: cost,
+    agentTokens: 0,
+    agentCost: null,
+    baseTokens: 0,
+    baseCost: 0,
+    result: null,
   });
 }
 
@@ -149,9 +201,21 @@ function onResult(hive, event) {
 function agentOf(hive, name, ts) {
   if (Object.hasOwn(hive.agents, name)) return hive.agents[name];
   const agent = {
-    agent: name, parent: name === QUEEN ? null : QUEEN, role: name === QUEEN ? "queen" : "worker", kind: "", task: "",
-    startedMs: ts, endedMs: null, duration_ms: null, status: "working", tool: null, tokens: 0, tool_uses: 0, cost_usd: null,
-    model: null, summary: null,
+    agent: name,
+    parent: name === QUEEN ? null : QUEEN,
+    role: name === QUEEN ? "queen" : "worker",
+    kind: "",
+    task: "",
+    startedMs: ts,
+    endedMs: null,
+    duration_ms: null,
+    status: "working",
+    tool: null,
+    tokens: 0,
+    tool_uses: 0,
+    cost_usd: null,
+    model: null,
+    summary: null,
   };
   hive.agents[name] = agent;
   if (isOver(hive.status)) setStatus(hive, agent, "failed", null, ts);
@@ -234,6 +298,8 @@ const HANDLERS = {
   usage: onUsage,
   agent_ended: onEnded,
   message: onMessage,
-  api_retry: (hive) => { hive.retries += 1; },
+  api_retry: (hive) => {
+    hive.retries += 1;
+  },
   result: onResult,
 };

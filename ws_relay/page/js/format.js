@@ -21,7 +21,8 @@ export function ago(ms, now) {
 /** "2026-11-22 14:02", in the time zone of the reader. */
 export function date(ms) {
   const at = new Date(ms);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}`;
 }
 
 /** "14:02:09", in the time zone of the reader. */
@@ -59,7 +60,9 @@ export function shortId(id) {
 
 /** Cut to so many characters, with an ellipsis. */
 export function cut(text, length) {
-  const line = String(text ?? "").replace(/\s+/g, " ").trim();
+  const line = String(text ?? "")
+    .replace(/\s+/g, " ")
+    .trim();
   return line.length > length ? `${line.slice(0, length - 1).trimEnd()}…` : line;
 }
 

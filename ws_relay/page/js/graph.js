@@ -43,10 +43,26 @@ class GpuRenderer {
   constructor(host, onCamera, software) {
     this.host = host;
     this.graph = new globalThis.Cosmos.Graph(host, {
-      backgroundColor: colours.ground, spaceSize: SPACE, enableSimulation: false, rescalePositions: false, transitionDuration: 0,
-      fitViewOnInit: false, initialZoomLevel: 1, scalePointsOnZoom: true, scaleLinksOnZoom: false, pointOpacity: 1, linkOpacity: 1,
-      renderHoveredPointRing: false, linkVisibilityMinTransparency: 1, linkDashLength: 5, linkDashGap: 4, curvedLinks: false,
-      pixelRatio: software ? 1 : Math.max(2, devicePixelRatio), linkDefaultArrows: false, enableDrag: false, hoveredPointCursor: "default",
+      backgroundColor: colours.ground,
+      spaceSize: SPACE,
+      enableSimulation: false,
+      rescalePositions: false,
+      transitionDuration: 0,
+      fitViewOnInit: false,
+      initialZoomLevel: 1,
+      scalePointsOnZoom: true,
+      scaleLinksOnZoom: false,
+      pointOpacity: 1,
+      linkOpacity: 1,
+      renderHoveredPointRing: false,
+      linkVisibilityMinTransparency: 1,
+      linkDashLength: 5,
+      linkDashGap: 4,
+      curvedLinks: false,
+      pixelRatio: software ? devicePixelRatio : Math.max(2, devicePixelRatio),
+      linkDefaultArrows: false,
+      enableDrag: false,
+      hoveredPointCursor: "default",
       onZoom: () => {
         this.draw();
         onCamera();
@@ -54,7 +70,9 @@ class GpuRenderer {
     });
   }
 
-  /** The library draws sixty times a second whether anything changed or not, and asks the GPU what is under the mouse. */
+  /**
+   * The library draws sixty times a second whether anything changed or not, and asks the GPU what is under the mouse.
+   */
   tame() {
     this.graph.stopFrames();
     this.graph.startFrames = () => this.draw();

@@ -14,8 +14,14 @@ export function showHover(box, session, agentId, x, y, now) {
   const agent = session.agents.get(agentId);
   const spent = agent ? duration(agentMs(agent, session.row, now)) : "";
   box.replaceChildren(
-    h("div", {}, h("b", {}, agent ? agentName(agent) : cut(session.row.task, 60)), ` ${[agent ? activity(agent) : sessionState(session.row), spent].filter(Boolean).join(", ")}`),
-    agent?.task ? h("div", { class: "quiet" }, cut(agent.task, 140)) : "");
+    h(
+      "div",
+      {},
+      h("b", {}, agent ? agentName(agent) : cut(session.row.task, 60)),
+      ` ${[agent ? activity(agent) : sessionState(session.row), spent].filter(Boolean).join(", ")}`,
+    ),
+    agent?.task ? h("div", { class: "quiet" }, cut(agent.task, 140)) : "",
+  );
   const { clientWidth, clientHeight } = box.parentElement;
   box.style.left = `${Math.min(x + OFF, Math.max(0, clientWidth - WIDTH))}px`;
   box.style.top = `${Math.min(y + OFF, clientHeight - HEIGHT)}px`;

@@ -11,8 +11,19 @@ export function listenToKeys(actions) {
 }
 
 const ACTIONS = {
-  j: "next", k: "previous", Enter: "open", Escape: "back", "/": "search", " ": "play", ArrowLeft: "stepBack", ArrowRight: "stepOn",
-  l: "live", t: "table", g: "graph", f: "fit", "?": "help",
+  j: "next",
+  k: "previous",
+  Enter: "open",
+  Escape: "back",
+  "/": "search",
+  " ": "play",
+  ArrowLeft: "stepBack",
+  ArrowRight: "stepOn",
+  l: "live",
+  t: "table",
+  g: "graph",
+  f: "fit",
+  "?": "help",
 };
 
 /** What a key does where the focus is (field, control or page); null for nothing of ours. Pure. */

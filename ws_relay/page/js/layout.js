@@ -1,9 +1,10 @@
-// Where agents stand and where sessions lie: the same agents give the same picture; pure. Units are those of the graph's space.
+// Where agents stand and where sessions lie: the same agents give the same picture; pure. Units are those of the
+// graph's space.
 
 const STEP = 76; // from the queen to her first ring
 const ROOM = 56; // along a ring, for each worker
 const RING_MOST = 18; // workers on one ring; more fill a disc like a sunflower's seeds
-const SEED = 34;
+const SEED = 34; // of the sunflower
 const GOLDEN = Math.PI * (3 - Math.sqrt(5));
 const CHILD_STEP = 30;
 const MARGIN = 36;
@@ -12,7 +13,10 @@ const GRAIN = 20; // radii are rounded up to this, so that a session may grow wi
 const WASTE = 1.2; // a picture so much larger than it needs to be is laid out anew
 const LEAST_RADIUS = 64;
 
-/** Places of one session's agents around (0, 0): {places: Map id -> {x, y}, radius}. `agents`: {agent, parent, role}, in order. */
+/**
+ * Places of one session's agents around (0, 0): {places: Map id -> {x, y}, radius}. `agents`: {agent, parent, role},
+ * in order.
+ */
 export function layoutSession(agents) {
   const children = childrenOf(agents);
   const places = new Map();
@@ -21,7 +25,8 @@ export function layoutSession(agents) {
   const first = [...(children.get(root) ?? []), ...rest];
   const wide = first.some((id) => children.get(id)?.length) ? 1.35 : 1;
   first.forEach((id, index) => places.set(id, firstPlace(index, first.length, wide)));
-  for (const id of first) placeChildren(id, children, places, Math.atan2(places.get(id).y, places.get(id).x), CHILD_STEP);
+  for (const id of first)
+    placeChildren(id, children, places, Math.atan2(places.get(id).y, places.get(id).x), CHILD_STEP);
   let radius = 0;
   for (const { x, y } of places.values()) radius = Math.max(radius, Math.hypot(x, y));
   return { places, radius: Math.max(LEAST_RADIUS, radius + MARGIN) };
@@ -64,7 +69,8 @@ function placeChildren(id, children, places, outward, step) {
 }
 
 /**
- * Middles of the sessions' circles, none over another: Map id -> {x, y}. `circles`: {id, radius}, in order; `aspect` is the
+ * Middles of the sessions' circles, none over another: Map id -> {x, y}. `circles`: {id, radius}, in order; `aspect`
+ * is the
  * width of the screen by its height. Those with a place in `before` keep it while that fits and wastes little, so that
  * nothing jumps.
  */
@@ -101,7 +107,9 @@ function needed(placed, aspect) {
 }
 
 function fits(circle, placed) {
-  return placed.every((other) => Math.hypot(circle.x - other.x, circle.y - other.y) >= circle.radius + other.radius - 0.01);
+  return placed.every(
+    (other) => Math.hypot(circle.x - other.x, circle.y - other.y) >= circle.radius + other.radius - 0.01,
+  );
 }
 
 /** The place nearest to the middle of all where a circle fits: beside another one, at one of a few angles. */

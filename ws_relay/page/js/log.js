@@ -26,7 +26,8 @@ export class LogTail {
   async #read() {
     const { row } = this;
     if (!document.hidden) await this.#readOnce(row);
-    if (this.row?.session_id === row.session_id && isLive(row.status)) this.timer = setTimeout(() => this.row && this.#read(), EVERY_MS);
+    if (this.row?.session_id === row.session_id && isLive(row.status))
+      this.timer = setTimeout(() => this.row && this.#read(), EVERY_MS);
   }
 
   #scroller() {

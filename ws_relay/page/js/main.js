@@ -7,14 +7,15 @@ import { WholeTable } from "./agents.js";
 import { isLive, sessionState } from "./words.js";
 import { applyDetail, applyMessage, applyRows, createStore, resumeCursors, tokenRate } from "./store.js";
 import { askForToken, Banner, EmptyStage, showHelp } from "./states.js";
-import { cut, instant, shortId } from "./format.js";
+import { cut, shortId } from "./format.js";
 import { currentToken, keepToken, takeTokenFromAddress } from "./token.js";
 import { formatRoute, parseRoute } from "./router.js";
 import { listenToKeys } from "./keyboard.js";
 import { makeRefresh } from "./schedule.js";
 import { Panel } from "./panel.js";
-import { SessionList, selectSessions } from "./sessions.js";
-import { sessionsAt, spanOf, stepFrom } from "./moment.js";
+import { SessionList } from "./sessions.js";
+import { Playback } from "./playback.js";
+import { View } from "./view.js";
 import { showHover } from "./hover.js";
 import { shortLegend } from "./overview.js";
 import { Stage } from "./stage.js";
@@ -25,20 +26,19 @@ import { TopBar, totalsOf } from "./topbar.js";
 const CALM_MS = 200; // between two drawings of lists and figures; what a person did is drawn at once
 const TABLE_MS = 700;
 const UPDATES_HZ = 10;
-const MOST_ENDED = 12; // ended sessions in the graph
-const RECENT_MS = 3_600_000; // after its end a session stays in the graph for so long
 const SAY_AFTER_MS = 800;
 
 const $ = (id) => document.getElementById(id);
 
 takeTokenFromAddress();
 const store = createStore();
-const ui = { ...parseRoute(location.hash), filter: "all", search: "", playing: false, speed: 1 };
+const ui = { ...parseRoute(location.hash), filter: "all", search: "", playing: false };
 const link = { state: "connecting", retryAt: null, lastMs: null };
 const known = { rows: false, live: false };
 const tableDrawn = { at: 0, of: "", timer: null };
 const refresh = makeRefresh(render, CALM_MS);
 const archive = new Archive(() => refresh());
+const view = new View({ store, archive, ui, link });
 let sayings = [];
 let routeTimer = null;
 
@@ -46,9 +46,20 @@ let routeTimer = null;
 
 const topBar = new TopBar($("link"), $("link-text"), $("totals"));
 const list = new SessionList($("session-list"), $("session-more"), (id) => choose(id, null, "details"));
-const panel = new Panel($("panel"), { chooseSession: (id) => choose(id, null), chooseAgent: (agent) => choose(ui.session, agent), back, changed: () => refresh(true) });
+const panel = new Panel($("panel"), {
+  chooseSession: (id) => choose(id, null),
+  chooseAgent: (agent) => choose(ui.session, agent),
+  back,
+  changed: () => refresh(true),
+});
 const wholeTable = new WholeTable($("table"), (session, agent) => choose(session, agent));
-const timeLine = new TimeLine($("timeline"), { go, play, step, speed: (speed) => { ui.speed = speed; } });
+const playback = new Playback({ view, ui, go });
+const timeLine = new TimeLine($("timeline"), {
+  go,
+  play: () => playback.toggle(),
+  step: (direction) => playback.step(direction),
+  speed: (speed) => Object.assign(playback, { speed }),
+});
 const empty = new EmptyStage($("empty"));
 const banner = new Banner($("banner"), () => connection.hurry());
 const stage = new Stage($("graph"), { choose, hover, fallback: sayFallback });
@@ -64,7 +75,10 @@ const connection = new Connection({
   url: socketUrl(document.baseURI),
   token: currentToken,
   hello: () => ({
-    action: "subscribe", events: true, snapshot: true, from: resumeCursors(store, archive.recordings.keys()),
+    action: "subscribe",
+    events: true,
+    snapshot: true,
+    from: resumeCursors(store, archive.recordings.keys()),
     filters: { include_performance: true, include_topology: true, update_frequency_hz: UPDATES_HZ },
   }),
   isAllowed,
@@ -91,7 +105,11 @@ function hear(message) {
 function onLink({ state, retryAt }) {
   Object.assign(link, { state, retryAt });
   document.body.dataset.link = state;
-  if (state === "token") askForToken($("token"), (token) => { keepToken(token); connection.open(); });
+  if (state === "token")
+    askForToken($("token"), (token) => {
+      keepToken(token);
+      connection.open();
+    });
   if (state === "live") readAll();
   refresh(true);
 }
@@ -158,59 +176,25 @@ function go(moment) {
   refresh(true);
 }
 
-function play() {
-  const span = scopeSpan();
-  if (!span) return;
-  const runs = scope().some(({ row }) => isLive(row.status));
-  if (ui.moment == null && runs) go(Date.now()); // pause
-  else {
-    ui.playing = !ui.playing;
-    if (ui.moment == null) ui.moment = span[0];
-    if (ui.playing) playOn(performance.now());
-    refresh(true);
-  }
-}
-
-function playOn(before) {
-  setTimeout(() => requestAnimationFrame(() => {
-    if (!ui.playing || ui.moment == null) return;
-    const now = performance.now();
-    const [, end] = scopeSpan() ?? [0, 0];
-    const next = ui.moment + (now - before) * ui.speed;
-    if (next < end) {
-      go(next);
-      playOn(now);
-    } else {
-      go(null);
-    }
-  }), 60);
-}
-
-function step(direction) {
-  ui.playing = false;
-  const next = stepFrom(momentsOf(scope()), ui.moment ?? Date.now(), direction);
-  if (next != null) go(next);
-  else if (direction > 0) go(null);
-}
-
 function move(direction) {
-  const ids = shownSessions().listed.map(({ row }) => row.session_id);
+  const ids = view.shown().listed.map(({ row }) => row.session_id);
   const at = ids.indexOf(ui.session);
   const id = ids[at < 0 ? (direction > 0 ? 0 : ids.length - 1) : Math.min(ids.length - 1, Math.max(0, at + direction))];
   if (id) choose(id, null);
   $("session-list").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
 
-function setView(view) {
-  ui.view = view;
+function setView(kind) {
+  ui.view = kind;
   keepRoute(false);
   refresh(true);
-  if (view === "table") requestAnimationFrame(() => $("table").querySelector("tbody tr")?.focus());
+  if (kind === "table") requestAnimationFrame(() => $("table").querySelector("tbody tr")?.focus());
 }
 
 function openTab(tab) {
   document.body.dataset.tab = tab;
-  for (const button of document.querySelectorAll(".tabs button")) button.toggleAttribute("aria-current", button.dataset.tab === tab);
+  for (const button of document.querySelectorAll(".tabs button"))
+    button.toggleAttribute("aria-current", button.dataset.tab === tab);
   document.querySelector(`.tabs [data-tab="${tab}"]`).setAttribute("aria-current", "true");
 }
 
@@ -228,75 +212,30 @@ function keepRoute(isStep) {
 
 // -- what is shown -------------------------------------------------------------------------------------------
 
-/** Sessions at the moment that is shown: {all, listed} by the list's filter and search, {drawn} those in the graph. */
-function shownSessions() {
-  const now = ui.moment ?? Date.now();
-  const candidates = ui.moment == null ? store.sessions : new Map([...store.sessions].filter(([id, session]) => id === ui.session || isNear(session.row, now)));
-  const all = ui.moment == null ? store.sessions : sessionsAt(candidates, ui.moment, (id) => archive.want(id));
-  const listed = selectSessions(all, ui);
-  let ended = 0;
-  const drawn = listed.filter(({ row, agents }) => {
-    if (isLive(row.status) || row.status === "created" || row.session_id === ui.session) return true;
-    const recent = now - (instant(row.ended) ?? 0) < RECENT_MS;
-    return agents.size > 0 && recent && ++ended <= MOST_ENDED;
-  });
-  drawn.sort((one, other) => (instant(one.row.created) ?? 0) - (instant(other.row.created) ?? 0));
-  return { all, listed, drawn };
-}
-
-/** True for a session that may have run around a moment. */
-function isNear(row, moment) {
-  const [begun, ended] = [instant(row.created) ?? 0, instant(row.ended) ?? Infinity];
-  return begun <= moment && ended > moment - RECENT_MS;
-}
-
-/** The sessions that the time line spans: the open one, else those in the graph. */
-function scope() {
-  const chosen = store.sessions.get(ui.session);
-  if (chosen) return [chosen];
-  const now = Date.now();
-  const near = [...store.sessions.values()].filter(({ row }) => isLive(row.status) || now - (instant(row.ended) ?? 0) < RECENT_MS);
-  return near.sort((one, other) => (instant(other.row.created) ?? 0) - (instant(one.row.created) ?? 0)).slice(0, 2 * MOST_ENDED);
-}
-
-function scopeSpan() {
-  return spanOf(scope(), knownUntil(), (id) => archive.get(id)?.span?.[0] ?? null);
-}
-
-/** The moment up to which things are known: now, or when the relay was last heard. */
-function knownUntil() {
-  return link.state === "live" ? Date.now() : (link.lastMs ?? Date.now());
-}
-
-/** Moments at which something happened, in order. */
-function momentsOf(sessions) {
-  const told = sessions.flatMap(({ row }) => {
-    const recording = archive.get(row.session_id);
-    return recording ? recording.told.map((index) => recording.moments[index]) : [];
-  });
-  return (told.length ? told : marksOf(sessions).map(({ at }) => at)).sort((one, other) => one - other);
-}
-
-/** Marks of sessions: of their recordings as far as they are read, else of their rows. */
-function marksOf(sessions) {
-  return sessions.flatMap(({ row }) => {
-    const recording = archive.get(row.session_id);
-    if (recording?.events.length) return recording.marks;
-    const ended = { at: instant(row.ended), mark: row.status === "failed" ? "failed" : "done" };
-    return [{ at: instant(row.started) ?? instant(row.created), mark: "running" }, ended].filter(({ at }) => at != null);
-  });
-}
-
 function render() {
   const wall = Date.now();
-  const now = ui.moment ?? knownUntil();
-  const { all, listed, drawn } = shownSessions();
+  const now = view.now;
+  const { all, listed, drawn } = view.shown();
   const session = all.get(ui.session) ?? null;
   if (session) archive.want(ui.session);
-  topBar.show({ ...link, behindMs: connection.behindMs, moment: ui.moment, totals: totalsOf(all.values(), now), rate: tokenRate(store, wall) });
+  topBar.show({
+    ...link,
+    behindMs: connection.behindMs,
+    moment: ui.moment,
+    totals: totalsOf(all.values(), now),
+    rate: tokenRate(store, wall),
+  });
   banner.show(link, wall);
   list.show(listed, ui.session, now);
-  panel.show({ session, agent: ui.agent, sessions: listed, recording: archive.get(ui.session), reading: archive.isReading(ui.session), moment: ui.moment, now });
+  panel.show({
+    session,
+    agent: ui.agent,
+    sessions: listed,
+    recording: archive.get(ui.session),
+    reading: archive.isReading(ui.session),
+    moment: ui.moment,
+    now,
+  });
   showStage(listed, drawn, now);
   showTimeLine();
   document.body.toggleAttribute("data-open", Boolean(session));
@@ -338,15 +277,13 @@ function whyEmpty(shown) {
 }
 
 function showTimeLine() {
-  const sessions = scope();
-  timeLine.show({
-    span: scopeSpan(), moment: ui.moment, marks: marksOf(sessions), playing: ui.playing || (ui.moment == null && sessions.some(({ row }) => isLive(row.status))),
-    running: sessions.some(({ row }) => isLive(row.status)),
-  });
+  const running = view.runs();
+  const playing = ui.playing || (ui.moment == null && running);
+  timeLine.show({ span: view.span(), moment: ui.moment, marks: view.marks(), playing, running });
 }
 
 function hover(node, x, y) {
-  showHover($("hover"), node && shownSessions().all.get(node.session), node?.agent, x, y, ui.moment ?? knownUntil());
+  showHover($("hover"), node && view.shown().all.get(node.session), node?.agent, x, y, view.now);
 }
 
 function sayFallback(problem) {
@@ -359,15 +296,29 @@ function sayFallback(problem) {
 // -- begin ---------------------------------------------------------------------------------------------------
 
 const actions = {
-  next: () => move(1), previous: () => move(-1), back, play, live: () => go(null), help: () => showHelp($("help")), fit: () => stage.fit(),
+  next: () => move(1),
+  previous: () => move(-1),
+  back,
+  play: () => playback.toggle(),
+  live: () => go(null),
+  help: () => showHelp($("help")),
+  fit: () => stage.fit(),
   open: () => {
     if (!ui.session) return;
     stage.flyTo(ui.session);
     $("panel").querySelector("button")?.focus();
   },
-  search: () => $("search").select(), stepBack: () => step(-1), stepOn: () => step(1), table: () => setView("table"), graph: () => setView("graph"),
-  "toggle-view": () => setView(ui.view === "table" ? "graph" : "table"), theme: nextTheme, "fold-left": () => fold("left"), "fold-right": () => fold("right"),
-  "zoom-in": () => stage.zoomBy(1.5), "zoom-out": () => stage.zoomBy(1 / 1.5),
+  search: () => $("search").select(),
+  stepBack: () => playback.step(-1),
+  stepOn: () => playback.step(1),
+  table: () => setView("table"),
+  graph: () => setView("graph"),
+  "toggle-view": () => setView(ui.view === "table" ? "graph" : "table"),
+  theme: nextTheme,
+  "fold-left": () => fold("left"),
+  "fold-right": () => fold("right"),
+  "zoom-in": () => stage.zoomBy(1.5),
+  "zoom-out": () => stage.zoomBy(1 / 1.5),
 };
 listenToKeys(actions);
 document.addEventListener("click", (event) => {
@@ -375,8 +326,14 @@ document.addEventListener("click", (event) => {
   if (name) actions[name]();
 });
 for (const button of document.querySelectorAll(".tabs button")) button.onclick = () => openTab(button.dataset.tab);
-$("search").oninput = (event) => { ui.search = event.target.value; refresh(true); };
-$("filter").onchange = (event) => { ui.filter = event.target.value; refresh(true); };
+$("search").oninput = (event) => {
+  ui.search = event.target.value;
+  refresh(true);
+};
+$("filter").onchange = (event) => {
+  ui.filter = event.target.value;
+  refresh(true);
+};
 addEventListener("popstate", () => {
   Object.assign(ui, parseRoute(location.hash));
   readDetail(ui.session);
@@ -389,7 +346,11 @@ document.addEventListener("visibilitychange", () => {
   refresh(true);
 });
 setInterval(() => {
-  if (!document.hidden && (link.state === "waiting" || [...store.sessions.values()].some(({ row }) => isLive(row.status)))) refresh();
+  if (
+    !document.hidden &&
+    (link.state === "waiting" || [...store.sessions.values()].some(({ row }) => isLive(row.status)))
+  )
+    refresh();
 }, 1000);
 
 openTab("graph");

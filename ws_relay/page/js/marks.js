@@ -12,7 +12,14 @@ const PATHS = {
 };
 
 function stroke(d) {
-  return svg("path", { d, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round" });
+  return svg("path", {
+    d,
+    fill: "none",
+    stroke: "currentColor",
+    "stroke-width": 2,
+    "stroke-linecap": "round",
+    "stroke-linejoin": "round",
+  });
 }
 
 /** A small picture of a mark; breathing where the thing it stands for is alive. */
@@ -49,7 +56,8 @@ export function traceNode(context, role, x, y, r) {
 /** Draw what tells a node's status without its colour, on a node already filled with that colour. */
 export function paintMark(context, { role, mark }, x, y, r, ground) {
   if (mark === "waiting" || mark === "starting") hollow(context, role, mark, x, y, r, ground);
-  else if (r >= (role === "subagent" ? 7 : 4.5) && (mark === "done" || mark === "failed")) sign(context, mark, x, y, r * (role === "subagent" ? 0.3 : 0.42), ground);
+  else if (r >= (role === "subagent" ? 7 : 4.5) && (mark === "done" || mark === "failed"))
+    sign(context, mark, x, y, r * (role === "subagent" ? 0.3 : 0.42), ground);
 }
 
 function hollow(context, role, mark, x, y, r, ground) {

@@ -4,7 +4,10 @@ import { hiveView } from "./fold.js";
 import { instant } from "./format.js";
 import { isLive } from "./words.js";
 
-/** The sessions at `moment` by id; `want(id)` gives a recording. Those that did not exist yet, or are still read, are left out. */
+/**
+ * The sessions at `moment` by id; `want(id)` gives a recording. Those that did not exist yet, or are still read, are
+ * left out.
+ */
 export function sessionsAt(sessions, moment, want) {
   const then = new Map();
   for (const [id, session] of sessions) {

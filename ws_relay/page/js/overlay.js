@@ -12,8 +12,8 @@ const SLOW_MS = 45;
 const SLOW_FRAMES = 4;
 const MUTED_MS = 10_000;
 const MOST_NAMES = 400; // with more nodes in sight nobody reads any
-const NAME_FROM = 0.5; // scale of the picture from which names are written; they fade in until NAME_FULL
-const NAME_FULL = 0.6;
+const NAME_FROM = 0.4; // scale of the picture from which names are written; they fade in until NAME_FULL
+const NAME_FULL = 0.43;
 
 export class Overlay {
   /** `renderer` tells where things are; `scene()` gives nodes, circles and what is chosen. */
@@ -134,7 +134,8 @@ function paintNode({ context }, { node, x, y, r }, chosen, hovered) {
   if (node.role === "queen" && r > 4) {
     ring(context, "queen", x, y, r + Math.max(2.5, r * 0.24), colours[node.mark], Math.max(1, r * 0.1));
   }
-  if (chosen || hovered) ring(context, node.role, x, y, r + Math.max(5, r * 0.48), colours[chosen ? "focus" : "quiet"], 2);
+  if (chosen || hovered)
+    ring(context, node.role, x, y, r + Math.max(5, r * 0.48), colours[chosen ? "focus" : "quiet"], 2);
 }
 
 function ring(context, role, x, y, r, colour, width) {
@@ -144,7 +145,9 @@ function ring(context, role, x, y, r, colour, width) {
   context.stroke();
 }
 
-/** Name beside the node, with the tool while one is used: where there is room, first on the side away from the queen. */
+/**
+ * Name beside the node, with the tool while one is used: where there is room, first on the side away from the queen.
+ */
 function paintName(seen, { node, x, y, r }) {
   if (!node.name || (node.role === "subagent" && seen.scale < 0.9)) return;
   const { context, scale } = seen;
@@ -153,10 +156,12 @@ function paintName(seen, { node, x, y, r }) {
   const text = node.tool ? `${node.name} · ${node.tool}` : node.name;
   const width = context.measureText(text).width;
   const rim = r + (node.role === "queen" ? r * 0.3 : 0) + 4;
-  const box = sides(node).map((side) => boxBeside(side, x, y, rim, width, size)).find((each) => !covered(seen.taken, each));
+  const box = sides(node)
+    .map((side) => boxBeside(side, x, y, rim, width, size))
+    .find((each) => !covered(seen.taken, each));
   if (!box) return;
   seen.taken.push(box);
-  context.globalAlpha = Math.min(1, Math.max(0.25, (scale - NAME_FROM) / (NAME_FULL - NAME_FROM)));
+  context.globalAlpha = Math.min(1, Math.max(0.3, (scale - NAME_FROM) / (NAME_FULL - NAME_FROM)));
   context.textAlign = "left";
   write(context, text, box[0], box[1] + size - 1, node.tool ? colours.text : colours.quiet);
   context.globalAlpha = 1;
@@ -166,7 +171,9 @@ function sides({ role, out }) {
   if (role === "queen") return ["below", "above"];
   const across = out.x < 0 ? "left" : "right";
   const along = out.y < 0 ? "above" : "below";
-  return Math.abs(out.x) > 1.6 * Math.abs(out.y) ? [along, across, along === "above" ? "below" : "above"] : [along, across];
+  return Math.abs(out.x) > 1.6 * Math.abs(out.y)
+    ? [along, across, along === "above" ? "below" : "above"]
+    : [along, across];
 }
 
 function boxBeside(side, x, y, rim, width, size) {
@@ -211,5 +218,7 @@ function fitted(context, text, width) {
 }
 
 function covered(taken, [x, y, width, height]) {
-  return taken.some(([left, top, wide, high]) => x < left + wide && left < x + width && y < top + high && top < y + height);
+  return taken.some(
+    ([left, top, wide, high]) => x < left + wide && left < x + width && y < top + high && top < y + height,
+  );
 }

@@ -8,17 +8,40 @@ import { cut } from "./format.js";
 
 const MOST_NOW = 12;
 const SIGNS = [
-  ["running", "working"], ["waiting", "waiting for others, or not begun"], ["starting", "starting"], ["done", "done"], ["failed", "failed"],
+  ["running", "working"],
+  ["waiting", "waiting for others, or not begun"],
+  ["starting", "starting"],
+  ["done", "done"],
+  ["failed", "failed"],
 ];
 
 /** Fill `host`, or bring it up to date. */
 export function overview(host, sessions, onChoose) {
-  if (!host.firstChild) host.append(h("div", { class: "overview" }, h("section", {}, h("h3", {}, "Now"), h("ul", { class: "now" }), h("p", { class: "quiet" })), legend()));
+  if (!host.firstChild)
+    host.append(
+      h(
+        "div",
+        { class: "overview" },
+        h("section", {}, h("h3", {}, "Now"), h("ul", { class: "now" }), h("p", { class: "quiet" })),
+        legend(),
+      ),
+    );
   const live = sessions.filter(({ row }) => isLive(row.status) || row.status === "failed").slice(0, MOST_NOW);
   const [, list, none] = host.querySelector("section").children;
   keepChildren(list, live, {
     keyOf: ({ row }) => row.session_id,
-    make: ({ row }) => h("li", {}, h("button", { type: "button", onclick: () => onChoose(row.session_id) }, markIcon("unknown"), h("span", { class: "cut" }), h("span", { class: "doing cut" }))),
+    make: ({ row }) =>
+      h(
+        "li",
+        {},
+        h(
+          "button",
+          { type: "button", onclick: () => onChoose(row.session_id) },
+          markIcon("unknown"),
+          h("span", { class: "cut" }),
+          h("span", { class: "doing cut" }),
+        ),
+      ),
     update: (item, session) => {
       const [icon, task, doing] = item.firstChild.children;
       setMark(icon, sessionMark(session.row.status));
@@ -42,7 +65,8 @@ function legend() {
   const node = (...parts) => svg("svg", { viewBox: "0 0 34 34", width: 30, height: 30 }, ...parts);
   const circle = (r, more = {}) => svg("circle", { cx: 17, cy: 17, r, fill: "var(--running)", ...more });
   const rim = circle(14, { fill: "none", stroke: "var(--running)", "stroke-width": 1.6 });
-  const way = (colour, dash) => node(svg("path", { d: "M1 17h32", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }));
+  const way = (colour, dash) =>
+    node(svg("path", { d: "M1 17h32", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash }));
   const entries = [
     [node(circle(10.5), rim), "queen: plans, and sends the others"],
     [node(circle(7.5)), "worker; larger with more tokens"],
@@ -51,11 +75,15 @@ function legend() {
     [way("var(--message)", "4 3"), "message"],
     ...SIGNS.map(([mark, words]) => [markIcon(mark), words]),
   ];
-  return h("section", {}, h("h3", {}, "Marks"), h("dl", { class: "signs" }, ...entries.flatMap(([sign, words]) => [h("dt", {}, sign), h("dd", {}, words)])));
+  return h(
+    "section",
+    {},
+    h("h3", {}, "Marks"),
+    h("dl", { class: "signs" }, ...entries.flatMap(([sign, words]) => [h("dt", {}, sign), h("dd", {}, words)])),
+  );
 }
 
 /** The statuses of the graph in one line. */
 export function shortLegend() {
   return SIGNS.map(([mark, words]) => h("span", {}, markIcon(mark), words.split(/[ ,]/)[0]));
 }
-

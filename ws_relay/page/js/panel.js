@@ -1,4 +1,5 @@
-// The right rail: one session with its agents, events and log; or, while none is open, all of them and what the marks mean.
+// The right rail: one session with its agents, events and log; or, while none is open, all of them and what the marks
+// mean.
 
 import { AgentTable, agentMs, agentName } from "./agents.js";
 import { Feed } from "./feed.js";
@@ -38,7 +39,8 @@ export class Panel {
 
   openTab(tab, asked = false) {
     this.tab = tab;
-    for (const button of this.tabs?.children ?? []) setAttribute(button, "aria-selected", String(button.dataset.panel === tab));
+    for (const button of this.tabs?.children ?? [])
+      setAttribute(button, "aria-selected", String(button.dataset.panel === tab));
     this.body?.replaceChildren({ agents: this.table, events: this.feed, log: this.log }[tab].element);
     if (asked) this.actions.changed();
   }
@@ -58,15 +60,43 @@ export class Panel {
     this.failure = h("div", { class: "failure" });
     this.answer = h("p", { class: "answer" });
     this.card = h("div", { class: "agent-card" });
-    this.tabs = h("div", { class: "panel-tabs", role: "tablist" }, ...TABS.map((tab) => h("button", { type: "button", role: "tab", "data-panel": tab, onclick: () => this.openTab(tab, true) }, tab[0].toUpperCase() + tab.slice(1))));
+    this.tabs = h(
+      "div",
+      { class: "panel-tabs", role: "tablist" },
+      ...TABS.map((tab) =>
+        h(
+          "button",
+          { type: "button", role: "tab", "data-panel": tab, onclick: () => this.openTab(tab, true) },
+          tab[0].toUpperCase() + tab.slice(1),
+        ),
+      ),
+    );
     this.body = h("div", { class: "panel-body", role: "tabpanel", tabindex: 0 });
     this.host.replaceChildren(
-      h("div", { class: "panel-head" },
-        h("div", { class: "panel-top" }, this.title, h("button", { type: "button", class: "close", "aria-label": "Close the session", onclick: () => this.actions.back() }, "✕")),
+      h(
+        "div",
+        { class: "panel-head" },
+        h(
+          "div",
+          { class: "panel-top" },
+          this.title,
+          h(
+            "button",
+            { type: "button", class: "close", "aria-label": "Close the session", onclick: () => this.actions.back() },
+            "✕",
+          ),
+        ),
         h("div", { class: "panel-line" }, this.state, this.facts),
-        h("div", { class: "panel-line quiet" }, idButton(id), this.times = h("span")),
-        this.labels),
-      this.failure, this.answer, this.curves.element, this.card, this.tabs, this.body);
+        h("div", { class: "panel-line quiet" }, idButton(id), (this.times = h("span"))),
+        this.labels,
+      ),
+      this.failure,
+      this.answer,
+      this.curves.element,
+      this.card,
+      this.tabs,
+      this.body,
+    );
     this.openTab(this.tab);
   }
 
@@ -78,7 +108,13 @@ export class Panel {
     setMark(this.state.firstChild, mark, true);
     setText(this.state.lastChild, sessionState(row));
     const ran = runMs(row, now);
-    const facts = [Number.isFinite(ran) ? duration(ran) : null, plural(row.agents ?? 0, "agent"), `${count(row.tokens)} tok`, money(row.cost_usd), row.attempt > 1 ? `attempt ${row.attempt}` : null];
+    const facts = [
+      Number.isFinite(ran) ? duration(ran) : null,
+      plural(row.agents ?? 0, "agent"),
+      `${count(row.tokens)} tok`,
+      money(row.cost_usd),
+      row.attempt > 1 ? `attempt ${row.attempt}` : null,
+    ];
     setText(this.facts, facts.filter((fact) => fact && !fact.includes("–")).join("  ·  "));
     setText(this.times, [row.agent, started(row, now)].filter(Boolean).join(", "));
     setText(this.labels, "");
@@ -100,29 +136,61 @@ export class Panel {
     if (!failed || this.failure.dataset.of === key) return;
     this.failure.dataset.of = key;
     const why = row.detail || row.result?.text;
-    const facts = [row.exit_code != null ? `exit code ${row.exit_code}` : null, row.signal ? `signal ${row.signal}` : null].filter(Boolean).join(", ");
+    const facts = [
+      row.exit_code != null ? `exit code ${row.exit_code}` : null,
+      row.signal ? `signal ${row.signal}` : null,
+    ]
+      .filter(Boolean)
+      .join(", ");
     this.failure.replaceChildren(
       h("strong", {}, sessionState(row) + (facts && !sessionState(row).includes("exit") ? ` (${facts})` : "")),
-      why ? h("p", {}, why) : "", this.lastLines.element,
-      h("p", { class: "quiet" }, "To run it again in the same directory:"), commandLine(`hive-session resume ${row.session_id}`));
+      why ? h("p", {}, why) : "",
+      this.lastLines.element,
+      h("p", { class: "quiet" }, "To run it again in the same directory:"),
+      commandLine(`hive-session resume ${row.session_id}`),
+    );
   }
 
   #showAgent({ row, agents }, chosen, now) {
     const agent = agents.get(chosen);
     this.card.hidden = !agent;
     if (!agent) return;
+    const begun = instant(agent.started);
     const facts = [
-      ["Does", activity(agent)], ["Task", agent.task], ["Said last", agent.summary], ["Role", agent.role], ["Model", agent.model],
-      ["Tokens", `${count(agent.tokens)}${agent.cost_usd == null ? "" : `, ${money(agent.cost_usd)}`}, ${plural(agent.tool_uses ?? 0, "tool use")}`],
-      ["Time", `${duration(agentMs(agent, row, now))}${instant(agent.started) == null ? "" : `, from ${clock(instant(agent.started))}`}`],
+      ["Does", activity(agent)],
+      ["Task", agent.task],
+      ["Said last", agent.summary],
+      ["Role", agent.role],
+      ["Model", agent.model],
+      [
+        "Tokens",
+        listed(count(agent.tokens), agent.cost_usd && money(agent.cost_usd), plural(agent.tool_uses ?? 0, "tool use")),
+      ],
+      ["Time", listed(duration(agentMs(agent, row, now)), begun == null ? null : `from ${clock(begun)}`)],
     ].filter(([, value]) => value);
     const key = JSON.stringify([agent.agent, agent.status, facts]);
     if (this.card.dataset.of === key) return;
     const focused = this.card.contains(document.activeElement);
     this.card.dataset.of = key;
     this.card.replaceChildren(
-      h("h3", {}, markIcon(agentMark(agent.status)), agentName(agent), h("button", { type: "button", class: "close", "aria-label": "Close the agent", onclick: () => this.actions.chooseAgent(null) }, "✕")),
-      h("dl", {}, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+      h(
+        "h3",
+        {},
+        markIcon(agentMark(agent.status)),
+        agentName(agent),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "close",
+            "aria-label": "Close the agent",
+            onclick: () => this.actions.chooseAgent(null),
+          },
+          "✕",
+        ),
+      ),
+      h("dl", {}, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+    );
     if (focused) this.card.querySelector("button").focus();
   }
 }
@@ -135,11 +203,20 @@ function started(row, now) {
 
 /** Shows 8 characters, copies all of them. */
 function idButton(id) {
-  const button = h("button", { type: "button", class: "id mono", title: `Copy ${id}`, "aria-label": `Session ${id}, copy` }, shortId(id));
+  const button = h(
+    "button",
+    { type: "button", class: "id mono", title: `Copy ${id}`, "aria-label": `Session ${id}, copy` },
+    shortId(id),
+  );
   button.onclick = async () => {
     await navigator.clipboard?.writeText(id);
     setText(button, "copied");
     setTimeout(() => setText(button, shortId(id)), 1200);
   };
   return button;
+}
+
+/** Those of the words that there are, with commas between. */
+function listed(...words) {
+  return words.filter(Boolean).join(", ");
 }

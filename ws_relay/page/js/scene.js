@@ -17,11 +17,16 @@ export function nodeRadius(role, tokens) {
 
 /**
  * Nodes, links and circles of the given sessions, in their order. `before` is where the sessions lay, by id.
- * Nodes: {key, session, agent, x, y, r, role, mark, name, doing, tool, out}; `out` leads away from the queen; links: {from, to, kind} by index of node.
+ * Nodes: {key, session, agent, x, y, r, role, mark, name, doing, tool, out}; `out` leads away from the queen; links:
+ * {from, to, kind} by index of node.
  */
 export function buildScene(sessions, before = new Map(), aspect = 1.4) {
   const laid = sessions.map((session) => layOut(session));
-  const middles = packSessions(laid.map(({ id, radius }) => ({ id, radius })), before, aspect);
+  const middles = packSessions(
+    laid.map(({ id, radius }) => ({ id, radius })),
+    before,
+    aspect,
+  );
   const scene = { nodes: [], links: [], circles: [], middles };
   for (const each of laid) addSession(scene, each, middles.get(each.id));
   if (scene.nodes.length > CROWD) for (const node of scene.nodes) node.r *= CROWDED;
@@ -30,7 +35,9 @@ export function buildScene(sessions, before = new Map(), aspect = 1.4) {
 
 function layOut({ row, agents, links }) {
   const listed = [...agents.values()].map((agent) => ({
-    agent: agent.agent, parent: bare(agent.parent_id), role: agent.role,
+    agent: agent.agent,
+    parent: bare(agent.parent_id),
+    role: agent.role,
   }));
   const { places, radius } = layoutSession(listed.length ? listed : [{ agent: "", parent: null, role: "queen" }]);
   return { id: row.session_id, row, agents, messages: links, places, radius };
@@ -38,9 +45,27 @@ function layOut({ row, agents, links }) {
 
 function addSession(scene, { id, row, agents, messages, places, radius }, middle) {
   const mark = sessionMark(row.status);
-  scene.circles.push({ id, ...middle, r: radius, mark, title: cut(row.task || shortId(id), TITLE_CHARACTERS), state: row.state });
+  scene.circles.push({
+    id,
+    ...middle,
+    r: radius,
+    mark,
+    title: cut(row.task || shortId(id), TITLE_CHARACTERS),
+    state: row.state,
+  });
   if (!agents.size) {
-    scene.nodes.push({ key: `${id}/`, session: id, agent: null, ...middle, r: RADIUS.queen, role: "queen", mark, name: "", doing: "", tool: null });
+    scene.nodes.push({
+      key: `${id}/`,
+      session: id,
+      agent: null,
+      ...middle,
+      r: RADIUS.queen,
+      role: "queen",
+      mark,
+      name: "",
+      doing: "",
+      tool: null,
+    });
     return;
   }
   const index = new Map();
@@ -48,10 +73,18 @@ function addSession(scene, { id, row, agents, messages, places, radius }, middle
     const { x, y } = places.get(agent.agent);
     index.set(agent.agent, scene.nodes.length);
     scene.nodes.push({
-      key: `${id}/${agent.agent}`, session: id, agent: agent.agent, x: middle.x + x, y: middle.y + y,
-      r: nodeRadius(agent.role, agent.tokens), role: agent.role, mark: agentMark(agent.status),
-      name: agent.role === "queen" ? "queen" : agent.name || agent.type || agent.role, doing: activity(agent),
-      tool: agent.status === "working" ? agent.tool : null, out: { x, y },
+      key: `${id}/${agent.agent}`,
+      session: id,
+      agent: agent.agent,
+      x: middle.x + x,
+      y: middle.y + y,
+      r: nodeRadius(agent.role, agent.tokens),
+      role: agent.role,
+      mark: agentMark(agent.status),
+      name: agent.role === "queen" ? "queen" : agent.name || agent.type || agent.role,
+      doing: activity(agent),
+      tool: agent.status === "working" ? agent.tool : null,
+      out: { x, y },
     });
   }
   addLinks(scene, agents, messages, index);

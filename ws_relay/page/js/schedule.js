@@ -1,6 +1,9 @@
 // When the page is drawn: soon after something changed, at once when a person waits for it, never while it is hidden.
 
-/** A function `refresh(urgent)` that lets `render` run with one of the next frames; unasked no more often than `calmMs`. */
+/**
+ * A function `refresh(urgent)` that lets `render` run with one of the next frames; unasked no more often than
+ * `calmMs`.
+ */
 export function makeRefresh(render, calmMs) {
   let frame = null;
   let timer = null;

@@ -2,7 +2,10 @@
 
 const POINTS = 90;
 
-/** {cpu, memory, tokens}: at most POINTS values each, of equal stretches of [from, to]; in percent, bytes, tokens a minute. */
+/**
+ * {cpu, memory, tokens}: at most POINTS values each, of equal stretches of [from, to]; in percent, bytes, tokens a
+ * minute.
+ */
 export function seriesOf(events, from, to) {
   const width = Math.max(1, to - from);
   const slot = (ts) => Math.min(POINTS - 1, Math.max(0, Math.floor(((ts - from) / width) * POINTS)));
@@ -18,7 +21,10 @@ export function seriesOf(events, from, to) {
       }
       memory[slot(event.ts)] = event.rss_bytes;
       before = event;
-    } else if ((event.type === "usage" || event.type === "agent_ended") && event.tokens > (used.get(event.agent) ?? 0)) {
+    } else if (
+      (event.type === "usage" || event.type === "agent_ended") &&
+      event.tokens > (used.get(event.agent) ?? 0)
+    ) {
       tokens[slot(event.ts)] += event.tokens - (used.get(event.agent) ?? 0);
       used.set(event.agent, event.tokens);
     }

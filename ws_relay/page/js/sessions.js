@@ -59,8 +59,18 @@ export class SessionList {
   }
 
   #make(id) {
-    return h("li", {}, h("button", { type: "button", onclick: () => this.onChoose(id) },
-      markIcon("unknown"), h("span", { class: "task cut" }), h("span", { class: "age" }), h("span", { class: "line cut" }, h("span", { class: "how" }), h("span"))));
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        { type: "button", onclick: () => this.onChoose(id) },
+        markIcon("unknown"),
+        h("span", { class: "task cut" }),
+        h("span", { class: "age" }),
+        h("span", { class: "line cut" }, h("span", { class: "how" }), h("span")),
+      ),
+    );
   }
 }
 
@@ -74,6 +84,16 @@ function update(button, row, chosen, now) {
   const ran = runMs(row, now);
   setText(age, ran == null || Number.isNaN(ran) ? "" : duration(ran));
   setText(line.firstChild, sessionState(row));
-  const facts = [row.agents ? `${row.agents} ag` : null, row.tokens ? `${count(row.tokens)} tok` : null, row.cost_usd ? money(row.cost_usd) : null];
-  setText(line.lastChild, facts.filter(Boolean).map((fact) => ` · ${fact}`).join(""));
+  const facts = [
+    row.agents ? `${row.agents} ag` : null,
+    row.tokens ? `${count(row.tokens)} tok` : null,
+    row.cost_usd ? money(row.cost_usd) : null,
+  ];
+  setText(
+    line.lastChild,
+    facts
+      .filter(Boolean)
+      .map((fact) => ` · ${fact}`)
+      .join(""),
+  );
 }

@@ -25,7 +25,11 @@ export class Stage {
     this.chosen = { session: null, key: null };
     this.touched = false; // the person moved the camera: it stays where they put it
     this.overlay = new Overlay(host, () => ({
-      renderer: this.renderer, nodes: this.nodes, circles: this.scene.circles, chosen: this.chosen, hovered: this.hovered,
+      renderer: this.renderer,
+      nodes: this.nodes,
+      circles: this.scene.circles,
+      chosen: this.chosen,
+      hovered: this.hovered,
     }));
     this.#listen();
   }
@@ -145,7 +149,8 @@ export class Stage {
       this.overlay.draw();
       if (share < 1) this.journey = requestAnimationFrame(step);
     };
-    if (this.nodes.some(({ x, y, goes }) => Math.hypot(x - goes.x, y - goes.y) > 0.5)) this.journey = requestAnimationFrame(step);
+    if (this.nodes.some(({ x, y, goes }) => Math.hypot(x - goes.x, y - goes.y) > 0.5))
+      this.journey = requestAnimationFrame(step);
   }
 
   #hand() {
@@ -184,26 +189,46 @@ export class Stage {
       return [event.clientX - left, event.clientY - top];
     };
     let pressed = null;
-    host.addEventListener("pointerdown", (event) => { pressed = inside(event); }, true);
-    host.addEventListener("pointermove", (event) => {
-      const [x, y] = inside(event);
-      if (pressed && event.buttons && Math.hypot(x - pressed[0], y - pressed[1]) > CLICK_PX) this.touched = true;
-      this.#hover(event.buttons ? null : this.#nodeAt(x, y), x, y);
-    }, true);
+    host.addEventListener(
+      "pointerdown",
+      (event) => {
+        pressed = inside(event);
+      },
+      true,
+    );
+    host.addEventListener(
+      "pointermove",
+      (event) => {
+        const [x, y] = inside(event);
+        if (pressed && event.buttons && Math.hypot(x - pressed[0], y - pressed[1]) > CLICK_PX) this.touched = true;
+        this.#hover(event.buttons ? null : this.#nodeAt(x, y), x, y);
+      },
+      true,
+    );
     host.addEventListener("pointerleave", () => this.#hover(null));
-    host.addEventListener("wheel", () => { this.touched = true; }, { passive: true, capture: true });
+    host.addEventListener(
+      "wheel",
+      () => {
+        this.touched = true;
+      },
+      { passive: true, capture: true },
+    );
     host.addEventListener("click", (event) => {
       const [x, y] = inside(event);
       if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) > CLICK_PX) return;
       const node = this.#nodeAt(x, y);
       this.actions.choose(node?.session ?? this.#sessionAt(x, y), node?.agent ?? null);
     });
-    host.addEventListener("dblclick", (event) => {
-      event.stopPropagation();
-      const session = this.#sessionAt(...inside(event));
-      if (session) this.flyTo(session);
-      else this.fit();
-    }, true);
+    host.addEventListener(
+      "dblclick",
+      (event) => {
+        event.stopPropagation();
+        const session = this.#sessionAt(...inside(event));
+        if (session) this.flyTo(session);
+        else this.fit();
+      },
+      true,
+    );
   }
 
   #hover(node, x, y) {
@@ -224,7 +249,10 @@ function startFrom(node, known, middles) {
 }
 
 function signature({ nodes, links }) {
-  return JSON.stringify([nodes.map(({ key, x, y }) => [key, Math.round(x), Math.round(y)]), links.map(({ from, to, kind }) => [from, to, kind])]);
+  return JSON.stringify([
+    nodes.map(({ key, x, y }) => [key, Math.round(x), Math.round(y)]),
+    links.map(({ from, to, kind }) => [from, to, kind]),
+  ]);
 }
 
 function boxOf(circles) {

@@ -29,8 +29,15 @@ const WORDS = {
     commandLine(FIRST),
   ],
   unmatched: () => [h("h2", {}, "No session fits"), h("p", {}, "Another search, or another filter, may show some.")],
-  idle: () => [h("h2", {}, "Nothing runs"), h("p", {}, "The sessions that have ended are in the list. To start another one:"), commandLine(FIRST)],
-  nobody: () => [h("h2", {}, "Nothing at this moment"), h("p", {}, "No session had begun yet. Drag the time line, or go back to live.")],
+  idle: () => [
+    h("h2", {}, "Nothing runs"),
+    h("p", {}, "The sessions that have ended are in the list. To start another one:"),
+    commandLine(FIRST),
+  ],
+  nobody: () => [
+    h("h2", {}, "Nothing at this moment"),
+    h("p", {}, "No session had begun yet. Drag the time line, or go back to live."),
+  ],
   reading: () => [h("h2", {}, "Reading the recording…")],
 };
 
@@ -48,22 +55,36 @@ export class Banner {
     const away = state === "waiting" || (state === "connecting" && lastMs != null);
     if (away && this.kind !== "away") this.#showAway(lastMs);
     if (!away && this.kind === "away") this.#hide();
-    if (away) setText(this.countdown, state === "waiting" ? `Trying again in ${Math.max(1, Math.ceil((retryAt - now) / 1000))} s.` : "Trying now…");
+    if (away)
+      setText(
+        this.countdown,
+        state === "waiting" ? `Trying again in ${Math.max(1, Math.ceil((retryAt - now) / 1000))} s.` : "Trying now…",
+      );
   }
 
   /** Say something until it is closed. */
   say(text) {
     if (this.kind === "away") return;
     this.kind = "notice";
-    this.host.replaceChildren(h("span", {}, text), h("button", { type: "button", onclick: () => this.#hide() }, "Got it"));
+    this.host.replaceChildren(
+      h("span", {}, text),
+      h("button", { type: "button", onclick: () => this.#hide() }, "Got it"),
+    );
     this.host.hidden = false;
   }
 
   #showAway(lastMs) {
     this.kind = "away";
     this.host.replaceChildren(
-      h("span", {}, h("b", {}, "Not connected to the relay. "), lastMs == null ? "" : `What you see is from ${clock(lastMs)}.`),
-      this.countdown, h("button", { type: "button", onclick: this.onRetry }, "Try now"));
+      h(
+        "span",
+        {},
+        h("b", {}, "Not connected to the relay. "),
+        lastMs == null ? "" : `What you see is from ${clock(lastMs)}.`,
+      ),
+      this.countdown,
+      h("button", { type: "button", onclick: this.onRetry }, "Try now"),
+    );
     this.host.hidden = false;
   }
 
@@ -81,23 +102,48 @@ export function askForToken(dialog, onToken) {
   form.onsubmit = () => onToken(field.value);
   dialog.replaceChildren(
     h("h2", {}, "This relay wants a token"),
-    h("p", {}, "It is the WS_AUTH_TOKEN that the relay was started with. It stays in this tab."), form);
+    h("p", {}, "It is the WS_AUTH_TOKEN that the relay was started with. It stays in this tab."),
+    form,
+  );
   dialog.oncancel = (event) => event.preventDefault();
   dialog.showModal();
 }
 
 const KEYS = [
-  ["j k", "next, previous session"], ["Enter", "open it"], ["Esc", "back"], ["/", "search"], ["Space", "play or pause"],
-  ["← →", "one event back, on"], ["l", "live"], ["t", "table"], ["g", "graph"], ["f", "show everything"], ["?", "this help"],
+  ["j k", "next, previous session"],
+  ["Enter", "open it"],
+  ["Esc", "back"],
+  ["/", "search"],
+  ["Space", "play or pause"],
+  ["← →", "one event back, on"],
+  ["l", "live"],
+  ["t", "table"],
+  ["g", "graph"],
+  ["f", "show everything"],
+  ["?", "this help"],
 ];
 
 /** The keys, as a dialog. */
 export function showHelp(dialog) {
   if (!dialog.firstChild) {
-    dialog.append(h("h2", {}, "Keyboard"),
-      h("dl", { class: "keys" }, ...KEYS.flatMap(([key, words]) => [h("dt", {}, ...key.split(" ").flatMap((each) => [h("kbd", {}, each), " "])), h("dd", {}, words)])),
-      h("p", {}, "In the graph: click an agent or a session to open it, double click to fly there, drag and wheel to move. The time line below shows any moment of the past."),
-      h("form", { method: "dialog" }, h("button", {}, "Close")));
+    dialog.append(
+      h("h2", {}, "Keyboard"),
+      h(
+        "dl",
+        { class: "keys" },
+        ...KEYS.flatMap(([key, words]) => [
+          h("dt", {}, ...key.split(" ").flatMap((each) => [h("kbd", {}, each), " "])),
+          h("dd", {}, words),
+        ]),
+      ),
+      h(
+        "p",
+        {},
+        "In the graph: click an agent or a session to open it, double click to fly there, drag and wheel to move. " +
+          "The time line below shows any moment of the past.",
+      ),
+      h("form", { method: "dialog" }, h("button", {}, "Close")),
+    );
   }
   dialog.showModal();
 }

@@ -1,7 +1,9 @@
 // The live state, made of the relay's messages alone; pure: no socket, no clock, no DOM.
 //
-// A session is {row, agents, links, cursor, full}: `row` as the relay lists it, `agents` by their id within the session,
-// `links` "from>to" -> messages, `cursor` the byte offset up to which its events were seen, `full` once its agents are known.
+// A session is {row, agents, links, cursor, full}: `row` as the relay lists it, `agents` by their id within the
+// session,
+// `links` "from>to" -> messages, `cursor` the byte offset up to which its events were seen, `full` once its agents are
+// known.
 
 const RATE_WINDOW_MS = 60_000;
 
@@ -10,7 +12,10 @@ export function createStore() {
   return { sessions: new Map(), rates: new Map(), begins: {} };
 }
 
-/** What a message changed: sessions by id, pulses to draw, transitions to announce, events and gaps for the recordings, files that begin anew. */
+/**
+ * What a message changed: sessions by id, pulses to draw, transitions to announce, events and gaps for the recordings,
+ * files that begin anew.
+ */
 function nothing() {
   return { sessions: new Set(), pulses: [], transitions: [], events: [], gaps: [], restarted: [] };
 }
@@ -44,7 +49,8 @@ export function resumeCursors(store, also = []) {
   const wanted = new Set(also);
   const cursors = {};
   for (const [id, { cursor, row }] of store.sessions) {
-    if (cursor != null && (wanted.has(id) || row.status === "running" || row.status === "starting")) cursors[id] = cursor;
+    if (cursor != null && (wanted.has(id) || row.status === "running" || row.status === "starting"))
+      cursors[id] = cursor;
   }
   return cursors;
 }
@@ -67,7 +73,10 @@ export function bareId(id) {
 
 // -- messages ----------------------------------------------------------------------------------------------
 
-/** Where the events of each session begin now. A cursor behind ours: another file has taken the place of the one we know. */
+/**
+ * Where the events of each session begin now. A cursor behind ours: another file has taken the place of the one we
+ * know.
+ */
 function onSubscribed(store, message, changes) {
   store.begins = message.cursors ?? {};
   for (const [id, cursor] of Object.entries(store.begins)) {
@@ -136,7 +145,13 @@ function setRow(store, row, changes, now = null) {
   const id = row.session_id;
   let session = store.sessions.get(id);
   if (!session) {
-    session = { row: { session_id: id, status: "created", task: "" }, agents: new Map(), links: new Map(), cursor: store.begins[id] ?? null, full: false };
+    session = {
+      row: { session_id: id, status: "created", task: "" },
+      agents: new Map(),
+      links: new Map(),
+      cursor: store.begins[id] ?? null,
+      full: false,
+    };
     store.sessions.set(id, session);
   }
   const before = session.row;

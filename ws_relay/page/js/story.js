@@ -18,7 +18,8 @@ export function tell(event, nameOf) {
 
 /** The mark that an event leaves on the time line: running, done, failed…; null for none. */
 export function timelineMark(event) {
-  if (event.type === "session") return { created: "waiting", starting: "starting", completed: "done" }[event.status] ?? event.status;
+  if (event.type === "session")
+    return { created: "waiting", starting: "starting", completed: "done" }[event.status] ?? event.status;
   if (event.type === "agent_ended") return event.status;
   if (event.type === "agent_spawned") return "running";
   if (event.type === "result" && event.is_error) return "failed";
@@ -32,13 +33,25 @@ export function nameIn(event) {
 
 const TELLERS = {
   session: (event) => ({ who: "session", text: describeEnd(event), mark: timelineMark(event) }),
-  claude_started: (event, nameOf) => ({ who: nameOf(event.agent), text: `started${event.model ? ` on ${event.model}` : ""}`, mark: "running" }),
+  claude_started: (event, nameOf) => ({
+    who: nameOf(event.agent),
+    text: `started${event.model ? ` on ${event.model}` : ""}`,
+    mark: "running",
+  }),
   agent_spawned: (event, nameOf) => ({
-    who: nameOf(event.agent), text: `joined${event.task ? `: ${cut(event.task, 120)}` : ""}`, mark: "running",
+    who: nameOf(event.agent),
+    text: `joined${event.task ? `: ${cut(event.task, 120)}` : ""}`,
+    mark: "running",
   }),
   agent_status: (event, nameOf) => ({
     who: nameOf(event.agent),
-    text: event.tool ? `uses ${event.tool}` : event.status === "working" ? "thinks" : event.status === "waiting" ? "waits for others" : event.status,
+    text: event.tool
+      ? `uses ${event.tool}`
+      : event.status === "working"
+        ? "thinks"
+        : event.status === "waiting"
+          ? "waits for others"
+          : event.status,
     mark: null,
   }),
   agent_ended: (event, nameOf) => ({
@@ -46,16 +59,32 @@ const TELLERS = {
     text: `${event.status}${event.summary ? `: ${cut(event.summary, 160)}` : ""}`,
     mark: event.status,
   }),
-  message: (event, nameOf) => ({ who: `${nameOf(event.from)} → ${nameOf(event.to)}`, text: cut(event.text, 160), mark: null }),
+  message: (event, nameOf) => ({
+    who: `${nameOf(event.from)} → ${nameOf(event.to)}`,
+    text: cut(event.text, 160),
+    mark: null,
+  }),
   api_retry: (event, nameOf) => ({
-    who: nameOf(event.agent), text: `the model's server refused (${cut(event.error_status ?? event.error, 40)}); tries again`, mark: "starting",
+    who: nameOf(event.agent),
+    text: `the model's server refused (${cut(event.error_status ?? event.error, 40)}); tries again`,
+    mark: "starting",
   }),
   result: (event) => ({
     who: "result",
-    text: [event.is_error ? "error" : "answered", event.tokens == null ? "" : `${count(event.tokens)} tok`, event.cost_usd == null ? "" : money(event.cost_usd), cut(event.text, 160)]
-      .filter(Boolean).join(" · "),
+    text: [
+      event.is_error ? "error" : "answered",
+      event.tokens == null ? "" : `${count(event.tokens)} tok`,
+      event.cost_usd == null ? "" : money(event.cost_usd),
+      cut(event.text, 160),
+    ]
+      .filter(Boolean)
+      .join(" · "),
     mark: event.is_error ? "failed" : "done",
   }),
   usage: (event, nameOf) => ({ who: nameOf(event.agent), text: `${count(event.tokens)} tok so far`, mark: null }),
-  resources: (event) => ({ who: "session", text: `${bytes(event.rss_bytes)}, ${event.processes} processes`, mark: null }),
+  resources: (event) => ({
+    who: "session",
+    text: `${bytes(event.rss_bytes)}, ${event.processes} processes`,
+    mark: null,
+  }),
 };

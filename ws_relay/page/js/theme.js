@@ -3,7 +3,24 @@
 const KEY = "hive-theme";
 const CHOICES = ["system", "dark", "light"];
 const LABELS = { system: "Auto", dark: "Dark", light: "Light" };
-const NAMES = ["waiting", "starting", "running", "done", "failed", "unknown", "ground", "text", "quiet", "link", "message", "hull", "line", "line-strong", "focus", "raised"];
+const NAMES = [
+  "waiting",
+  "starting",
+  "running",
+  "done",
+  "failed",
+  "unknown",
+  "ground",
+  "text",
+  "quiet",
+  "link",
+  "message",
+  "hull",
+  "line",
+  "line-strong",
+  "focus",
+  "raised",
+];
 
 /** The colours that hold now, by name. */
 export const colours = {};

@@ -14,16 +14,36 @@ export class TimeLine {
     this.host = host;
     this.actions = actions;
     this.speed = SPEEDS[0];
-    const button = (label, text, onclick, more = {}) => h("button", { type: "button", "aria-label": label, onclick, ...more }, text);
+    const button = (label, text, onclick, more = {}) =>
+      h("button", { type: "button", "aria-label": label, onclick, ...more }, text);
     this.play = button("Play", "▶", () => actions.play());
     this.speedButton = button("Speed", "1x", () => this.#faster());
     this.time = h("span", { class: "time" });
     this.live = h("button", { type: "button", class: "live-button", onclick: () => actions.go(null) }, "live");
     this.canvas = h("canvas", { "aria-hidden": "true" });
     this.thumb = h("div", { class: "thumb" });
-    this.track = h("div", { class: "track", role: "slider", tabindex: 0, "aria-label": "Moment", "aria-valuemin": 0, "aria-valuemax": 100 }, this.canvas, this.thumb);
-    const steps = [button("One event back", "‹", () => actions.step(-1), { class: "step" }), button("One event on", "›", () => actions.step(1), { class: "step" })];
-    host.append(h("div", { class: "timeline-row" }, steps[0], this.play, steps[1], this.speedButton, this.track, h("span", {}, this.time, " ", this.live)));
+    this.track = h(
+      "div",
+      { class: "track", role: "slider", tabindex: 0, "aria-label": "Moment", "aria-valuemin": 0, "aria-valuemax": 100 },
+      this.canvas,
+      this.thumb,
+    );
+    const steps = [
+      button("One event back", "‹", () => actions.step(-1), { class: "step" }),
+      button("One event on", "›", () => actions.step(1), { class: "step" }),
+    ];
+    host.append(
+      h(
+        "div",
+        { class: "timeline-row" },
+        steps[0],
+        this.play,
+        steps[1],
+        this.speedButton,
+        this.track,
+        h("span", {}, this.time, " ", this.live),
+      ),
+    );
     this.#listen();
     new ResizeObserver(() => this.#paint()).observe(this.track);
   }
@@ -53,7 +73,11 @@ export class TimeLine {
     this.thumb.style.left = `${share * 100}%`;
     setText(this.time, at > Date.now() - 86_400_000 ? clock(at) : date(at));
     setAttribute(this.track, "aria-valuenow", Math.round(share * 100));
-    setAttribute(this.track, "aria-valuetext", moment == null ? "live" : `${clock(at)}, ${duration(at - from)} after the start`);
+    setAttribute(
+      this.track,
+      "aria-valuetext",
+      moment == null ? "live" : `${clock(at)}, ${duration(at - from)} after the start`,
+    );
   }
 
   #faster() {
