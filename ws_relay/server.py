@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -143,6 +143,7 @@ class Relay:
         server = await self._listen()
         self._announce(server)
         self._listen_to_disk()
+        self._loop.set_exception_handler(_report)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, stop.set)
@@ -300,6 +301,12 @@ class Relay:
             deaf=self.sessions.deaf,
         )
         return 200, CONTENT_TYPE, text
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught, but for the peer that went while asyncio was writing to it: that is no news."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
 
 
 async def _echo(connection: RelayConnection) -> None:

@@ -250,8 +250,7 @@ class Sessions:
         if name in ("session.json", "run.lock"):
             self._reread(session)
         elif name == "telemetry.jsonl" and (
-            not self._watch.holds(session.watches[1])
-            or (session.fold is not None and session.fold.restart_where_replaced())
+            session.fold is None or not self._watch.holds(session.watches[1]) or session.fold.restart_where_replaced()
         ):
             self._watch_anew(session)
 
@@ -262,6 +261,8 @@ class Sessions:
         self._watch_session(session)
         if telemetry != session.watches[1]:
             self._watch.forget(telemetry)
+        elif session.fold is None:
+            return  # it is the file that was watched
         self._follow(session.card.id)
 
     def _look(self, session_id: str) -> None:
