@@ -17,7 +17,7 @@ pytest_plugins = ("tests.leftout",)
 # A slow machine is no failure of the code. In CI, Hypothesis has a profile of its own that says so too.
 _given = settings.get_profile(settings.get_current_profile_name())
 settings.register_profile("unhurried", _given, deadline=None)
-settings.register_profile("brisk", _given, deadline=None, max_examples=20)  # for bin/check; bin/test takes its time
+settings.register_profile("brisk", _given, deadline=None, max_examples=10)  # for bin/check; bin/test takes its time
 settings.load_profile("unhurried")
 
 FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
