@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 import orjson
 
@@ -19,9 +18,9 @@ from hive_session.ondisk.exposition import CONTENT_TYPE
 from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
-from hive_session.ondisk.serving import address_of, no_address, read_config, refusal, say, settle
+from hive_session.ondisk.serving import address_of, flag_parser, no_address, read_config, refusal, say, settle
 from hive_session.ondisk.sessions import Sessions
-from hive_session.ondisk.settings import BadFlag, BadSetting
+from hive_session.ondisk.settings import BadSetting
 from hive_session.ondisk.version import VERSION
 from mcp_tcp import http
 from mcp_tcp.asking import Asking
@@ -258,20 +257,15 @@ async def serve(settings: Settings, layout: Layout) -> None:
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
-    """The settings of this call; `--help` and wrong words end the program. Raises: BadSetting, OSError."""
-    import argparse
+    """The settings of this call; `--help` ends the program. Raises: BadSetting, OSError."""
+    from argparse import SUPPRESS  # here, not above: whoever imports the server needs no flags
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise BadFlag(f"{message}; mcp-tcp --help lists the flags")
-
-    parser = Parser(
-        prog="mcp-tcp",
+    parser = flag_parser(
+        PROGRAM,
         description="Tells MCP clients, on a TCP port, what the sessions of this workspace do. It changes nothing.",
         epilog='try:  echo \'{"jsonrpc":"2.0","id":1,"method":"agent_list"}\' | nc localhost 9500\n'
         "A token is read from TCP_AUTH_TOKEN. Flags win over the environment, that over [mcp_tcp] in the file of HIVE_CONFIG.\n"
         "exit codes: 0 ended by SIGTERM | 2 usage | 74, 75, 77 cannot listen | 78 a setting is wrong",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--port", metavar="N", help="where to listen (MCP_TCP_PORT, 9500); 0 takes a free one")
@@ -281,8 +275,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     add("--max-request-bytes", metavar="N", help="of one message (MAX_REQUEST_SIZE, 1048576)")
     add("--linger-s", metavar="S", help="seconds until piped netcat calls are ended (MCP_LINGER_S, 2); 0: never")
     add("--insecure", action="store_true", help="serve other machines without a token")
-    add("--conformance", action="store_true", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"mcp-tcp {VERSION}")
+    add("--conformance", action="store_true", help=SUPPRESS)
     flags = vars(parser.parse_args(argv))
     return resolve_settings(flags, os.environ, *read_config())
 

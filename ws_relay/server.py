@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -25,9 +25,9 @@ from hive_session.ondisk.exposition import CONTENT_TYPE
 from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
-from hive_session.ondisk.serving import address_of, no_address, read_config, refusal, say, settle
+from hive_session.ondisk.serving import address_of, flag_parser, no_address, read_config, refusal, say, settle
 from hive_session.ondisk.sessions import Sessions
-from hive_session.ondisk.settings import BadFlag, BadSetting
+from hive_session.ondisk.settings import BadSetting
 from hive_session.ondisk.tokens import Failures
 from hive_session.ondisk.version import VERSION
 from ws_relay.api import Api
@@ -352,20 +352,15 @@ async def relay(settings: Settings, layout: Layout) -> None:
 
 
 def read_settings(argv: Sequence[str]) -> Settings:
-    """The settings of this call; `--help` and wrong words end the program. Raises: BadSetting, OSError."""
-    import argparse
+    """The settings of this call; `--help` ends the program. Raises: BadSetting, OSError."""
+    from argparse import SUPPRESS  # here, not above: whoever imports the server needs no flags
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise BadFlag(f"{message}; ws-relay --help lists the flags")
-
-    parser = Parser(
-        prog=PROGRAM,
+    parser = flag_parser(
+        PROGRAM,
         description="Streams what the sessions of this workspace do to viewers over WebSocket, and serves the page that shows it.",
         epilog="try:  open http://localhost:3002/ in a browser\n"
         "A token is read from WS_AUTH_TOKEN. Flags win over the environment, that over [ws_relay] in the file of HIVE_CONFIG.\n"
         "exit codes: 0 ended by SIGTERM | 2 usage | 74, 75, 77 cannot listen | 78 a setting is wrong",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--port", metavar="N", help="where to listen (MCP_BRIDGE_PORT, 3002); 0 takes a free one")
@@ -375,8 +370,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     add("--max-bytes-per-s", metavar="N", help="to each viewer (WS_MAX_BYTES_PER_S, no limit)")
     add("--ping-s", metavar="S", help="between pings that show whether a viewer is there (WS_PING_S, 20)")
     add("--insecure", action="store_true", help="serve other machines without a token")
-    add("--echo", action="store_true", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    add("--echo", action="store_true", help=SUPPRESS)
     flags = vars(parser.parse_args(argv))
     return resolve_settings(flags, os.environ, *read_config())
 

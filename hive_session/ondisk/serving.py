@@ -6,12 +6,15 @@ import errno
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from hive_session.ondisk.home import acting_user
 from hive_session.ondisk.settings import DEFAULT_FILE, BadFlag, BadSetting
+from hive_session.ondisk.version import VERSION
 
 if TYPE_CHECKING:
+    import argparse
+
     from hive_session.ondisk.layout import Layout
 
 # Exit codes as hive-session has them.
@@ -55,6 +58,20 @@ def refusal(exc: BadSetting | OSError) -> tuple[int, str]:
 def no_address(exc: OSError) -> int:
     """The exit code of a server that cannot listen where it shall."""
     return {errno.EACCES: NOT_PERMITTED, errno.EADDRINUSE: BUSY}.get(exc.errno or 0, IO_FAILED)
+
+
+def flag_parser(program: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser that knows --help and --version, and raises BadFlag for words that it does not know."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise BadFlag(f"{message}; {program} --help lists the flags")
+
+    lines = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=program, description=description, epilog=epilog, formatter_class=lines)
+    parser.add_argument("--version", action="version", version=f"{program} {VERSION}")
+    return parser
 
 
 def say(program: str, what: str) -> None:
