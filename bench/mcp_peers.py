@@ -179,15 +179,19 @@ def load(variant: Variant, connections: int, seconds: float, warmup_s: float) ->
         "opening": variant.opening,
         "requests": variant.requests,
     }
-    argv = [PYTHON, "-P", f"{HERE}/mcp_load.py"]
-    try:
-        client = subprocess.run(argv, input=json.dumps(job).encode(), capture_output=True, timeout=JOB_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{variant.name}: not measured within {JOB_TIMEOUT_S:g} s") from None
-    if client.returncode:
-        raise RuntimeError(f"{variant.name}: {client.stderr.decode(errors='replace').strip()[-700:]}")
-    report: Report = json.loads(client.stdout)
+    report: Report = run_client([PYTHON, "-P", f"{HERE}/mcp_load.py"], job, variant.name, JOB_TIMEOUT_S)
     return report
+
+
+def run_client(argv: Sequence[str], job: Mapping[str, Any], name: str, timeout_s: float) -> Any:
+    """What a load client reports of a job. Raises: RuntimeError with its words when it cannot measure `name`."""
+    try:
+        client = subprocess.run(argv, input=json.dumps(job).encode(), capture_output=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{name}: not measured within {timeout_s:g} s") from None
+    if client.returncode:
+        raise RuntimeError(f"{name}: {client.stderr.decode(errors='replace').strip()[-700:]}")
+    return json.loads(client.stdout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from mcp_peers import HERE, Server, serving
+from mcp_peers import HERE, Server, run_client, serving
 from measure import PYTHON, Workspace
 from relay_load import Figure, Job, Report
 
@@ -98,14 +97,7 @@ def load(
         "warmup_s": warmup_s,
         "seconds": seconds,
     }
-    argv = [PYTHON, f"{HERE}/relay_load.py"]
-    try:
-        client = subprocess.run(argv, input=json.dumps(job).encode(), capture_output=True, timeout=JOB_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{relay.name}: not measured within {JOB_TIMEOUT_S:g} s") from None
-    if client.returncode:
-        raise RuntimeError(f"{relay.name}: {client.stderr.decode(errors='replace').strip()[-700:]}")
-    report: Report = json.loads(client.stdout)
+    report: Report = run_client([PYTHON, f"{HERE}/relay_load.py"], job, relay.name, JOB_TIMEOUT_S)
     return report
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 
 import orjson
 
-from hive_session.ondisk.cards import Change
 from hive_session.ondisk.exposition import CONTENT_TYPE
 from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
@@ -50,8 +49,9 @@ class Server:
     def __init__(self, settings: Settings, layout: Layout) -> None:
         loop = asyncio.get_running_loop()
         self.settings = settings
-        self.sessions = Sessions(layout, self._changed)
+        self.sessions = Sessions(layout)
         self.subscriptions = Subscriptions(self.sessions, loop.call_later, loop.time)
+        self.sessions.on_change = self.subscriptions.changed
         self.latencies = Latencies()
         self.limit_bytes = settings.max_request_bytes
         self.linger_s = settings.linger_s
@@ -182,9 +182,6 @@ class Server:
 
     # -- figures -------------------------------------------------------------------------------------------------------
 
-    def _changed(self, session_id: str, change: Change) -> None:
-        self.subscriptions.changed(session_id, change)
-
     def _facts(self) -> ServerFacts:
         return ServerFacts(
             started_ms=self._started_ms,
@@ -239,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BadSetting, OSError) as exc:
         return _fail(*refusal(exc))
     layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
-    logging.basicConfig(format="%(asctime)s mcp-tcp: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format=f"%(asctime)s {PROGRAM}: %(message)s", level=logging.INFO, stream=sys.stderr)
     settle(layout)
     try:
         asyncio.run(serve(settings, layout))
