@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from hive_session.ondisk.agent_figures import agent_objects, topology, topology_type
+from hive_session.ondisk.agent_figures import agent_objects, swarm_shapes
 from hive_session.ondisk.figures import (
-    Object,
+    MOST_SWARMS,
     active_agents,
     counts,
     recent,
     session_performance,
-    session_row,
     started_ms,
     sum_counts,
     swarm_id,
+    swarm_rows,
     task_counts,
 )
 from mcp_tcp.agent_tools import AGENT_TOOLS
@@ -41,26 +39,14 @@ from mcp_tcp.shapes import (
 )
 from mcp_tcp.tools import About, Answer, Needs, Question, Tool
 
-if TYPE_CHECKING:
-    from hive_session.ondisk.sessions import Session
-
-MOST_SWARMS = 500
-
 # -- swarm_list ------------------------------------------------------------------------------------------
 
 
 def _list(question: Question) -> Answer:
-    if question.args.get("include_ended"):
-        started = [session for session in question.sessions.newest() if swarm_id(session.card)]
-        found = sorted(started, key=started_ms, reverse=True)
-    else:
-        found = recent(question.sessions, question.now_ms)
-    rows = [session_row(session) | {"tasks": task_counts(session)} for session in found[:MOST_SWARMS]]
-    return {
-        "swarms": rows,
-        "total_swarms": len(found),
-        "total_agents": sum(row["agents"] or 0 for row in rows),
-    }
+    if not question.args.get("include_ended"):
+        return swarm_rows(recent(question.sessions, question.now_ms))
+    started = [session for session in question.sessions.newest() if swarm_id(session.card)]
+    return swarm_rows(sorted(started, key=started_ms, reverse=True))
 
 
 SWARM_LIST = Tool(
@@ -71,7 +57,7 @@ SWARM_LIST = Tool(
         "the number of its agents and its task counts. To filter or page through all sessions use session_list."
     ),
     input_schema=arguments(
-        include_ended=told(nullable(FLAG), "Also all that ended earlier; at most 500, the last started"),
+        include_ended=told(nullable(FLAG), f"Also all that ended earlier; at most {MOST_SWARMS}, the last started"),
     ),
     output_schema=shape(
         swarms=list_of(
@@ -88,29 +74,8 @@ SWARM_LIST = Tool(
 # -- swarm_status ----------------------------------------------------------------------------------------
 
 
-def _swarm(session: Session) -> Object:
-    card = session.card
-    return {
-        "swarm_id": swarm_id(card),
-        "session_id": card.id,
-        "status": card.status,
-        **topology(session),
-        "tasks": task_counts(session),
-    }
-
-
 def _status(question: Question) -> Answer:
-    found = [question.session] if question.session else question.sessions.live()
-    swarms = [_swarm(session) for session in found]
-    return {
-        "topology_type": topology_type(max((swarm["total_agents"] for swarm in swarms), default=0)),
-        "total_agents": sum(swarm["total_agents"] for swarm in swarms),
-        "active_agents": sum(swarm["active_agents"] for swarm in swarms),
-        "coordination_layers": max((swarm["coordination_layers"] for swarm in swarms), default=0),
-        "tasks": sum_counts(found),
-        "total_swarms": len(swarms),
-        "swarms": swarms,
-    }
+    return swarm_shapes([question.session] if question.session else question.sessions.live())
 
 
 SWARM_STATUS = Tool(

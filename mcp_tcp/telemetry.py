@@ -49,13 +49,17 @@ class _Page:
     def exhausted(self) -> bool:
         return self.bytes >= PAGE_BYTES or self.searched >= SEARCH_BYTES
 
+    def skip(self, size: int) -> None:
+        self.searched += size
+        self.skipped += 1
+
     def take(self, at: int, line: bytes) -> None:
-        self.searched += len(line)
         try:
             event = decode_event(line)
         except BadEvent:
-            self.skipped += 1
+            self.skip(len(line))
             return
+        self.searched += len(line)
         if not self.types or event["type"] in self.types:
             self.events.append({**event, "offset": at})
             self.bytes += len(line)
@@ -67,14 +71,22 @@ def events_from(path: str, cursor: int, limit: int, types: Collection[str] = ())
     Raises: ToolError for a cursor that is not where a line begins; OSError.
     """
     _check_cursor(path, cursor)
-    page, lines, at = _Page(limit, types), Lines(path, cursor), cursor
-    while not (page.complete or page.exhausted) and (batch := lines.read(BLOCK_BYTES)):
+    page, lines, at = _Page(limit, types), Lines(path, cursor, longest=MAX_EVENT_BYTES), cursor
+    while not (page.complete or page.exhausted):
+        seen = lines.seen
+        batch = lines.read(BLOCK_BYTES)
+        if lines.seen == seen:
+            break
+        begins = lines.offset - sum(map(len, batch))
+        if begins > at:  # a line that is too long for an event was passed over
+            page.skip(begins - at)
+            at = begins
         for line in batch:
             if page.complete or page.exhausted:
                 break
             page.take(at, line)
             at += len(line)
-    more = bool(Lines(path, at).read(1))
+    more = _goes_on(path, at)
     return EventPage(
         events=page.events,
         start=cursor,
@@ -83,6 +95,16 @@ def events_from(path: str, cursor: int, limit: int, types: Collection[str] = ())
         truncated=more and not page.complete,
         skipped=page.skipped,
     )
+
+
+def _goes_on(path: str, at: int) -> bool:
+    """Is there a whole line behind the one that begins at `at`, or is that one whole?"""
+    lines = Lines(path, at, longest=MAX_EVENT_BYTES)
+    while not lines.read(1):
+        if lines.seen in (lines.offset, at):
+            return lines.offset > at
+        at = lines.seen
+    return True
 
 
 def last_events(path: str, count: int, types: Collection[str] = ()) -> EventPage:

@@ -1,6 +1,8 @@
 """Every test runs with a home and a workspace of its own, and without the caller's settings."""
 
+import itertools
 import os
+import re
 import shutil
 import signal
 import sysconfig
@@ -21,6 +23,14 @@ settings.register_profile("brisk", _given, deadline=None, max_examples=10)  # fo
 settings.load_profile("unhurried")
 
 FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
+PLACES = {
+    "HOME": "home",
+    "HIVE_WORKSPACE": "workspace",
+    "HIVE_OUTPUT_ROOT": "outputs",
+    "HIVE_LOG_DIR": "logs",
+    "HIVE_CONFIG": "hive.toml",
+}
+_numbers = itertools.count()
 PASSABLE = 0o755  # pytest makes its directories 0700, which no other user gets through
 
 
@@ -67,19 +77,30 @@ def _passable_base(tmp_path_factory: pytest.TempPathFactory) -> None:
         base.parent.chmod(PASSABLE)
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A directory of the test's own. pytest's looks through those of all tests before, for a number that is free."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}-{next(_numbers)}"
+    path.mkdir()
+    path.chmod(PASSABLE)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmp_path.chmod(PASSABLE)
+def _isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the caller's is seen. Places of its own are made for a test that asks for `tmp_path`; most need none."""
     for name in os.environ:
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
-    for variable, place in {"HOME": "home", "HIVE_WORKSPACE": "workspace"}.items():
-        (tmp_path / place).mkdir()
-        monkeypatch.setenv(variable, str(tmp_path / place))
-    monkeypatch.setenv("HIVE_OUTPUT_ROOT", str(tmp_path / "outputs"))
-    monkeypatch.setenv("HIVE_LOG_DIR", str(tmp_path / "logs"))
-    monkeypatch.setenv("HIVE_CONFIG", str(tmp_path / "hive.toml"))
-    (tmp_path / "hive.toml").touch()
+    asks = "tmp_path" in request.fixturenames
+    place = request.getfixturevalue("tmp_path") if asks else Path(f"/nonexistent/{next(_numbers)}")
+    for variable, name in PLACES.items():
+        monkeypatch.setenv(variable, str(place / name))
+    if asks:
+        (place / "home").mkdir()
+        (place / "workspace").mkdir()
+        (place / "hive.toml").touch()
 
 
 @pytest.fixture(scope="session")

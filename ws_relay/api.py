@@ -130,8 +130,8 @@ def events_page(paths: SessionPaths, start: int, limit: int) -> bytes:
         end = 0
         if start:
             raise ApiError(400, "bad_cursor", "there are no events yet; from must be 0") from None
-    lines = Lines(paths.telemetry, start)
-    events = b",".join(line.rstrip(b"\n") for line in lines.read(limit) if _is_event(line))
+    lines = Lines(paths.telemetry, start, longest=MAX_EVENT_BYTES)
+    events = b",".join(line.rstrip(b"\n") for line in _page(lines, limit) if _is_event(line))
     return b'{"session_id":"%b","from":%d,"to":%d,"end":%d,"events":[%b]}' % (
         paths.id.encode(),
         start,
@@ -150,9 +150,22 @@ def _check_cursor(fd: int, start: int) -> None:
 
 
 def _whole_end(fd: int) -> int:
-    size = os.fstat(fd).st_size
-    start = max(0, size - MAX_EVENT_BYTES)
-    return start + os.pread(fd, MAX_EVENT_BYTES, start).rfind(b"\n") + 1
+    end = os.fstat(fd).st_size
+    while end:
+        start = max(0, end - MAX_EVENT_BYTES)
+        if whole := os.pread(fd, end - start, start).rfind(b"\n") + 1:
+            return start + whole
+        end = start  # the last line is too long, and has no end
+    return 0
+
+
+def _page(lines: Lines, limit: int) -> list[bytes]:
+    """The next lines; a line that is too long is passed over as a whole, or it would be on every page."""
+    start = lines.offset
+    while True:
+        seen, found = lines.seen, lines.read(limit)
+        if lines.offset > start or lines.seen == seen:
+            return found
 
 
 def _is_event(line: bytes) -> bool:

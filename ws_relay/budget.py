@@ -16,18 +16,15 @@ class TokenBucket:
         self._tokens = self._burst
         self._at = now
 
-    def take(self, size: int, now: float) -> None:
-        """Count `size` bytes. A message is never cut, so a large one may leave a debt, which time pays."""
-        self._fill(now)
-        self._tokens -= size
-
     def wait_s(self, now: float) -> float:
-        """Seconds until something may be sent; 0.0: now."""
-        self._fill(now)
+        """Seconds until something may be sent; 0.0: now. Called for each frame of each client."""
+        if now > self._at:
+            tokens = self._tokens + (now - self._at) * self.rate
+            self._tokens = tokens if tokens < self._burst else self._burst
+            self._at = now
         # A hair of debt is rounding: who waited as long as told must find the way free.
         return 0.0 if self._tokens > -1e-3 else -self._tokens / self.rate
 
-    def _fill(self, now: float) -> None:
-        if now > self._at:
-            self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
-            self._at = now
+    def take(self, size: int) -> None:
+        """Count `size` bytes. A message is never cut, so a large one may leave a debt, which time pays."""
+        self._tokens -= size

@@ -113,11 +113,14 @@ class Catchup:
             viewer.settle()
             return True
         assert tail is not None
+        restarts = tail.restarts
         found = tail.part(start, end)
-        if found is None:  # another file begins, which was told; or it cannot be read now, and the rest is all there is
-            if viewer.replays.get(session_id) == start:
-                viewer.say(messages.gap(session_id, start, end))
+        if found is None:
+            if tail.restarts == restarts:  # it cannot be read now; else another file begins, which was told
+                viewer.miss(session_id, start, end)
                 viewer.replays[session_id] = end
+            return True
+        if found.end == start:  # in a line that is far too long
             return True
         viewer.replays[session_id] = found.end
         payload = messages.events(session_id, start, found.end, found.lines)

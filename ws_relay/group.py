@@ -118,7 +118,9 @@ class Group:
             read = member.replays.get(session_id)
             if read is not None:
                 member.replays[session_id] = 0
-            member.say(messages.gap(session_id, offset if read is None else read, 0))
+                if read < offset:
+                    member.miss(session_id, read, offset)
+            member.miss(session_id, offset, 0)
 
     def tell_events(self) -> None:
         """Tell the events that wait for the end of the window now."""
@@ -199,10 +201,11 @@ class Group:
         plain = b"".join(map(text_frame, payloads))
         shared = lone = b""
         begins = self._may_begin_anew()
+        now = self._clock()
         count = size = 0
         for member in tuple(self.members):
-            wire = member.wire
-            if not member.clear or wire.unsent() >= HIGH_BYTES or (member.bucket is not None and member.wait_s()):
+            wire, bucket = member.wire, member.bucket
+            if not member.clear or wire.unsent() >= HIGH_BYTES or (bucket is not None and bucket.wait_s(now)):
                 member.take(parts)
                 continue
             if not wire.deflate:
@@ -215,8 +218,8 @@ class Group:
             else:
                 frame = lone = lone or b"".join(lone_frame(payload, True) for payload in payloads)
             wire.write(frame)
-            if member.bucket is not None:
-                member.bucket.take(len(frame), self._clock())
+            if bucket is not None:
+                bucket.take(len(frame))
             count += 1
             size += len(frame)
         self._count(count, size, len(payloads))

@@ -7,13 +7,14 @@ The rules of this file:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from hive_session.ondisk.cards import Card, Change
 from hive_session.ondisk.folding import News, size_of
-from hive_session.ondisk.sessions import Session, Sessions
+from hive_session.ondisk.sessions import ROUND_S, Session, Sessions
 from ws_relay import messages, rpc
 from ws_relay.catchup import Catchup
 from ws_relay.counters import Counters
@@ -24,10 +25,12 @@ from ws_relay.subscription import BadWords, Ping, Request, Subscription, Unsubsc
 from ws_relay.tail import Tail
 from ws_relay.viewer import Viewer, Wire
 
-LONGEST_WINDOW_S = 0.01  # how long news may wait for more under load
-WINDOW_S = 2e-4  # of it for each viewer: one hears at once, fifty and more let it grow to the whole
+LONGEST_WINDOW_S = 0.015  # how long news may wait for more under load
+WINDOW_S = 2e-4  # of it for each viewer: one hears at once, fifty wait 10 ms, 75 and more the longest
 CHECK_S = 1.0  # between two looks at those who are behind
 OPEN_FILES = 64  # telemetry files that stay open between reads
+
+log = logging.getLogger(__name__)
 
 
 def _now_ms() -> int:
@@ -60,6 +63,8 @@ class Hub:
         self._tails: dict[str, Tail] = {}  # of all sessions, while anybody hears events
         self._open: OrderedDict[str, None] = OrderedDict()  # whose tails hold a file; the one read longest ago first
         self._unread: dict[str, None] = {}  # whose telemetry holds more than one slice of new events
+        self._unreadable: dict[str, None] = {}  # whose telemetry cannot be read now; it is tried again like a sweep
+        self._retrying = False
         self._behind: dict[Viewer, None] = {}
         self._checking = False
         self._waking: dict[Viewer, None] = {}  # to be pumped when their budgets allow it
@@ -85,6 +90,10 @@ class Hub:
     def window_s(self) -> float:
         """How long news may wait for more, with so many viewers as there are."""
         return min(LONGEST_WINDOW_S, WINDOW_S * len(self.viewers))
+
+    def _spacing_s(self) -> float:
+        """The least between two tellings. Reading, which waits for the whole window, sets the pace."""
+        return self.window_s() / 2
 
     def fell_behind(self, viewer: Viewer) -> None:
         """Something waits for a viewer."""
@@ -154,13 +163,13 @@ class Hub:
         self._unsubscribe(viewer)
         subscription = request.subscription
         if subscription.events and not self._tails:
-            for session_id in self.sessions.by_id:
-                self._follow(session_id).seek_end()
+            for session_id, session in self.sessions.by_id.items():
+                self._follow(session_id).seek_end(session.offset)
                 self._keep_open(session_id)
         group = self.groups.get(subscription.key)
         if group is None:
             group = self.groups[subscription.key] = Group(
-                subscription, self._scribe, self.counters, self._schedule, self.clock, self.window_s
+                subscription, self._scribe, self.counters, self._schedule, self.clock, self._spacing_s
             )
             self._narrow.setdefault(subscription.session_id, {})[subscription] = group
         for session_id, offset in request.cursors.items():
@@ -210,8 +219,8 @@ class Hub:
         if self._tails and not any(each.events for each in self.groups):
             for tail in self._tails.values():
                 tail.rest()
-            self._tails.clear()
-            self._open.clear()
+            for known in (self._tails, self._open, self._unreadable):
+                known.clear()
 
     # -- what changes --------------------------------------------------------------------------------------------------
 
@@ -252,8 +261,8 @@ class Hub:
         tail = self._tails.pop(session_id, None)
         if tail is not None:
             tail.rest()
-        self._open.pop(session_id, None)
-        self._unread.pop(session_id, None)
+        for known in (self._open, self._unread, self._unreadable):
+            known.pop(session_id, None)
         self._scribe.ground.leave(session_id)
         if card is not None:
             for group in list(self._groups(card)):
@@ -275,14 +284,35 @@ class Hub:
             return
         found = tail.read()
         self._keep_open(session_id)
+        self._note_trouble(session_id, tail)
         if found is None:
             return
         self.counters.events_read_bytes += found.end - found.start
         for group in list(self._groups(session.card)):
-            if group.subscription.events:
+            if group.subscription.events and found.end > found.start:
                 group.grown(session_id, found)
         if found.more:
             self._read_soon(session_id)
+
+    def _note_trouble(self, session_id: str, tail: Tail) -> None:
+        """See whether the telemetry could be read: where it could not, say so once, and try again."""
+        if tail.trouble is None:
+            self._unreadable.pop(session_id, None)
+        elif session_id not in self._unreadable:
+            log.warning("the events of session %s cannot be read: %s", session_id, tail.trouble)
+            self._unreadable[session_id] = None
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        if self._unreadable and not self._retrying:
+            self._retrying = True
+            self._schedule(ROUND_S, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        for session_id in list(self._unreadable):
+            self._read(session_id)
+        self._retry_later()
 
     def _read_up_to(self, session_id: str, offset: int, group: Group) -> None:
         """Have the group told of what is before a cursor that is newer than our news: its hive was read first."""

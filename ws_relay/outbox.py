@@ -3,17 +3,21 @@
 The rules of this file:
 - A state that waits is not a document but a note of what changed; it is made into one when it is sent, and so is the newest.
 - Notes take no room: there is at most one for each session, of at most all its agents.
-- Events that were dropped leave a gap for each session. Gaps are told before anything else that waits.
-- All else goes out in the order in which it came. A note keeps the place of the first change that it holds.
+- Events that were dropped leave a gap for each session, and one more where the telemetry went on in another file: what was
+  lost of the one is never told as if it were of the other.
+- All goes out in the order in which it came. A note, or a gap, keeps the place of the first that it holds.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 
 DEFAULT_LIMIT_BYTES = 1 << 20
+GAP_BYTES = 128  # that count for a gap among the events: of its document
 
 
 class Dirty:
@@ -59,7 +63,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events of one session that were dropped, by the bytes of its telemetry."""
+    """Events of one session that do not come, by the bytes of its telemetry.
+
+    With an `end` of 0 there are no more of them: the file ends at `start`, and another one begins. Where that happens again
+    before it could be told, the files in between are passed over.
+    """
 
     session_id: str
     start: int
@@ -89,10 +97,10 @@ class Outbox:
         self.dropped_events_bytes = 0  # by their place in the telemetry, since the beginning
         self.conflated_states = 0
         self._turn = 0
-        self._answers: deque[tuple[int, Answer]] = deque()
-        self._events: deque[tuple[int, Batch]] = deque()
+        self._answers: deque[tuple[int, Answer | Gap]] = deque()
+        self._events: deque[tuple[int, Batch | Gap]] = deque()
         self._states: dict[str, tuple[int, Dirty]] = {}  # in the order of their turns
-        self._gaps: dict[str, Gap] = {}
+        self._gaps: dict[str, list[tuple[int, Gap]]] = {}  # by session; all of them come before all of `_events`
 
     def __bool__(self) -> bool:
         return bool(self._answers or self._events or self._states or self._gaps)
@@ -115,6 +123,12 @@ class Outbox:
         self.size_bytes += len(batch.payload)
         self._make_room()
 
+    def put_gap(self, gap: Gap) -> None:
+        """Add the news of events that do not come, or of another file; it gives way as events do, and is told all the same."""
+        self._events.append((self._next(), gap))
+        self.size_bytes += GAP_BYTES
+        self._make_room()
+
     def mark(self, session_id: str, dirty: Dirty) -> None:
         """Note that a session has changed."""
         waiting = self._states.get(session_id)
@@ -125,33 +139,49 @@ class Outbox:
         waiting[1].merge(dirty)
 
     def forget_news(self) -> None:
-        """Drop all but the answers: it is not wanted any more."""
+        """Drop all but the answers: it is not wanted any more. But who is told of another file has cursors of the old one."""
         self._states.clear()
-        for _, batch in self._events:
-            self.size_bytes -= len(batch.payload)
-        self._events.clear()
+        waiting = [*chain.from_iterable(self._gaps.values()), *self._events]
         self._gaps.clear()
+        self._events.clear()
+        restarts = [(turn, item) for turn, item in waiting if isinstance(item, Gap) and not item.end]
+        self._answers = deque(sorted([*self._answers, *restarts], key=itemgetter(0)))
+        self.size_bytes = self.answer_bytes = sum(_size(item) for _, item in self._answers)
 
     def pop(self) -> Item | None:
         """What is to be sent next; None when nothing waits."""
+        heads: list[tuple[int, Callable[[], Item]]] = []  # each with its turn, of which no two are equal
+        if self._answers:
+            heads.append((self._answers[0][0], self._pop_answer))
+        if self._events:
+            heads.append((self._events[0][0], self._pop_events))
+        if self._states:
+            heads.append((next(iter(self._states.values()))[0], self._pop_state))
         if self._gaps:
-            return self._gaps.pop(next(iter(self._gaps)))
-        answer = self._answers[0][0] if self._answers else self._turn
-        events = self._events[0][0] if self._events else self._turn
-        session_id, (state, dirty) = next(iter(self._states.items()), ("", (self._turn, None)))
-        if dirty is not None and state < min(answer, events):
-            del self._states[session_id]
-            return State(session_id, dirty)
-        if answer == events:
-            return None
-        item: Answer | Batch
-        if answer < events:
-            _, item = self._answers.popleft()
-            self.answer_bytes -= len(item.payload)
-        else:
-            _, item = self._events.popleft()
-        self.size_bytes -= len(item.payload)
+            heads.append((next(iter(self._gaps.values()))[0][0], self._pop_gap))
+        return min(heads, key=itemgetter(0))[1]() if heads else None
+
+    def _pop_answer(self) -> Item:
+        _, item = self._answers.popleft()
+        self.size_bytes -= _size(item)
+        self.answer_bytes -= _size(item)
         return item
+
+    def _pop_events(self) -> Item:
+        _, item = self._events.popleft()
+        self.size_bytes -= _size(item)
+        return item
+
+    def _pop_state(self) -> Item:
+        session_id = next(iter(self._states))
+        return State(session_id, self._states.pop(session_id)[1])
+
+    def _pop_gap(self) -> Item:
+        session_id, gaps = next(iter(self._gaps.items()))
+        _, gap = gaps.pop(0)
+        if not gaps:
+            del self._gaps[session_id]
+        return gap
 
     def _next(self) -> int:
         self._turn += 1
@@ -159,9 +189,25 @@ class Outbox:
 
     def _make_room(self) -> None:
         while self.size_bytes > self.limit_bytes and self._events:
-            _, batch = self._events.popleft()
-            self.size_bytes -= len(batch.payload)
-            self.dropped_events_bytes += batch.end - batch.start
-            gap = self._gaps.get(batch.session_id)
-            start = batch.start if gap is None else gap.start
-            self._gaps[batch.session_id] = Gap(batch.session_id, start, batch.end)
+            turn, item = self._events.popleft()
+            self.size_bytes -= _size(item)
+            if isinstance(item, Batch):
+                self.dropped_events_bytes += item.end - item.start
+            self._lose(turn, item)
+
+    def _lose(self, turn: int, item: Batch | Gap) -> None:
+        """Have a gap hold it. What waits of a session is at most a gap, that another file follows, and a gap in that."""
+        gaps = self._gaps.setdefault(item.session_id, [])
+        first, last = gaps[-1] if gaps else (turn, None)
+        if item.end and last is not None and last.end:
+            gaps[-1] = first, Gap(item.session_id, last.start, item.end)
+        elif item.end:
+            gaps.append((turn, Gap(item.session_id, item.start, item.end)))
+        elif any(not each.end for _, each in gaps):  # nothing was told of the file that ends here: it never was
+            del gaps[1 + next(place for place, (_, each) in enumerate(gaps) if not each.end) :]
+        else:
+            gaps.append((turn, Gap(item.session_id, item.start, 0)))
+
+
+def _size(item: Answer | Batch | Gap) -> int:
+    return GAP_BYTES if isinstance(item, Gap) else len(item.payload)

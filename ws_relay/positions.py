@@ -15,11 +15,14 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from hive_session.ondisk.events import QUEEN
 
 if TYPE_CHECKING:
     from hive_session.ondisk.fold import Agent
+    from hive_session.ondisk.folding import Fold
+    from hive_session.ondisk.sessions import Session
 
 SPACING = 10.0  # between neighbours on the grid; the unit of all lengths here is the viewer's own
 RING = 2  # points of the grid from one ring of workers to the next: room for subagents in between
@@ -143,28 +146,41 @@ class Formation:
 
 
 class Ground:
-    """The formations of all sessions that anybody looks at. The same sessions in the same order give the same ground."""
+    """The formations of all sessions that anybody looks at. The same sessions in the same order give the same ground.
 
-    __slots__ = ("_formations", "_places")
+    A session keeps its place until it leaves. Its formation is kept as long as its telemetry is in memory.
+    """
+
+    __slots__ = ("_formations", "_places", "_taken")
 
     def __init__(self) -> None:
-        self._formations: dict[str, tuple[int, Formation]] = {}  # by session, with the number of its place
-        self._places: set[int] = set()
+        self._formations: WeakKeyDictionary[Fold, tuple[int, Formation]] = WeakKeyDictionary()  # each with its place
+        self._places: dict[str, int] = {}  # by session
+        self._taken: set[int] = set()
 
-    def formation(self, session_id: str) -> Formation:
-        """The formation of a session; it gets a place where it has none."""
-        found = self._formations.get(session_id)
-        if found is None:
-            place = next(place for place in _places(session_id) if place not in self._places)
-            self._places.add(place)
-            found = self._formations[session_id] = place, Formation(session_id, sunflower(place))
-        return found[1]
+    def formation(self, session: Session) -> Formation:
+        """The formation of a session, which gets a place where it has none."""
+        session_id, fold = session.card.id, session.fold
+        place = self._place(session_id)
+        kept = None if fold is None else self._formations.get(fold)
+        if kept is not None and kept[0] == place:
+            return kept[1]
+        made = Formation(session_id, sunflower(place))
+        if fold is not None:
+            self._formations[fold] = place, made
+        return made
+
+    def _place(self, session_id: str) -> int:
+        place = self._places.get(session_id)
+        if place is None:
+            place = next(each for each in _places(session_id) if each not in self._taken)
+            self._places[session_id] = place
+            self._taken.add(place)
+        return place
 
     def leave(self, session_id: str) -> None:
         """Let another session have the place of this one."""
-        found = self._formations.pop(session_id, None)
-        if found is not None:
-            self._places.discard(found[0])
+        self._taken.discard(self._places.pop(session_id, -1))
 
 
 def sunflower(place: int) -> Point:

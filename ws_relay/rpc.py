@@ -9,15 +9,15 @@ The rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hive_session.ondisk.agent_figures import listed_agents, topology, topology_type
-from hive_session.ondisk.figures import Object, recent, session_object, session_row, sum_counts, swarm_id, task_counts
+from hive_session.ondisk.agent_figures import swarm_shapes, walk_agents
+from hive_session.ondisk.figures import Object, agent_status, recent, session_object, sum_counts, swarm_rows
 from hive_session.ondisk.version import VERSION
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32600, -32601, -32602
 VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")  # the first for whoever asks for none of them
 SESSION_KEYS = ("session_id", "swarm_id", "swarmId")  # the swarm of a session has the session's id
-MOST_AGENTS = 1000  # some 3 MB of an answer that clients ask for every few seconds
+DEFAULT_LIMIT, MOST_AGENTS = 500, 5000  # agents in one answer, as mcp-tcp gives them
+AGENTS_BYTES = 384 << 10  # of them at most: they stand in an answer twice, and a viewer's queue of 1 MiB has to hold it
+MOST_TIES = 64  # connections that are named of one agent
 
 # What agent_list may be asked for: the statuses that are meant.
 FILTERS: dict[str, tuple[str, ...]] = {
@@ -163,17 +165,19 @@ METHODS: dict[str, Callable[[Args, State], Object]] = {
 
 
 def _agent_list(args: Args, state: State) -> Object:
-    """The agents with their places, and the totals that BotsClient shows."""
+    """The agents with their places, as many as fit, and the totals that BotsClient shows."""
     wanted = args.get("filter") or "all"
     if type(wanted) is not str or wanted not in FILTERS:
         raise ToolError(f"filter {ascii(wanted)[:60]} does not exist; there are {', '.join(FILTERS)}")
-    found = state.asked(args)
-    placed = chain.from_iterable(_placed_agents(session, state) for session in found)
-    agents = [agent for agent in placed if agent["status"] in FILTERS[wanted]]
+    limit = DEFAULT_LIMIT if args.get("limit") is None else args["limit"]
+    if type(limit) is not int or not 1 <= limit <= MOST_AGENTS:
+        raise ToolError(f"limit must be a whole number from 1 to {MOST_AGENTS}")
+    found, statuses = state.asked(args), FILTERS[wanted]
+    placed = chain.from_iterable(_placed_agents(session, state, statuses) for session in found)
     tasks = sum_counts(found)
     return {
-        "agents": agents[:MOST_AGENTS],
-        "total": len(agents),
+        "agents": _within_budget(islice(placed, limit)),
+        "total": sum(_count_agents(session, statuses) for session in found),
         "metrics": {
             "total_tokens": sum(session.hive.tokens for session in found if session.hive),
             "active_agents": tasks["active"],
@@ -183,42 +187,44 @@ def _agent_list(args: Args, state: State) -> Object:
     }
 
 
-def _placed_agents(session: Session, state: State) -> list[Object]:
+def _placed_agents(session: Session, state: State, statuses: Container[str]) -> Iterator[Object]:
     """Its agents with x, y and z. Figures that are not known are left out: some clients read numbers only."""
     if session.hive is None:
-        return []
-    formation = state.ground.formation(session.card.id)
+        return
+    formation = state.ground.formation(session)
     formation.follow(session.hive.agents)
-    found = []
-    for made in listed_agents(session, state.now_ms):
+    for made in walk_agents(session, state.now_ms, statuses):
         known = {key: value for key, value in made.items() if value is not None}
+        # A queen may have thousands; each of them names her too.
+        known["connections"] = made["metadata"]["topology_position"]["connections"] = made["connections"][:MOST_TIES]
         x, y, z = formation.points[made["agent"]]
-        found.append(known | {"x": x, "y": y, "z": z})
+        yield known | {"x": x, "y": y, "z": z}
+
+
+def _within_budget(agents: Iterable[Object]) -> list[orjson.Fragment]:
+    """As many of them as an answer has room for, at least one where there is one; encoded, once for both their places."""
+    found: list[orjson.Fragment] = []
+    size = 0
+    for agent in agents:
+        encoded = orjson.dumps(agent)
+        size += len(encoded)
+        if found and size > AGENTS_BYTES:
+            break
+        found.append(orjson.Fragment(encoded))
     return found
 
 
+def _count_agents(session: Session, statuses: Container[str]) -> int:
+    agents = session.hive.agents.values() if session.hive else ()
+    return sum(agent_status(session.card, agent) in statuses for agent in agents)
+
+
 def _swarm_list(_args: Args, state: State) -> Object:
-    found = recent(state.sessions, state.now_ms)
-    rows = [session_row(session) | {"tasks": task_counts(session)} for session in found]
-    return {"swarms": rows, "total_swarms": len(rows), "total_agents": sum(row["agents"] or 0 for row in rows)}
+    return swarm_rows(recent(state.sessions, state.now_ms))
 
 
 def _swarm_status(args: Args, state: State) -> Object:
-    found = state.asked(args)
-    swarms: list[Object] = [
-        {"swarm_id": swarm_id(session.card), "session_id": session.card.id, "status": session.card.status}
-        | topology(session)
-        for session in found
-    ]
-    return {
-        "topology_type": topology_type(max((swarm["total_agents"] for swarm in swarms), default=0)),
-        "total_agents": sum(swarm["total_agents"] for swarm in swarms),
-        "active_agents": sum(swarm["active_agents"] for swarm in swarms),
-        "coordination_layers": max((swarm["coordination_layers"] for swarm in swarms), default=0),
-        "tasks": sum_counts(found),
-        "total_swarms": len(swarms),
-        "swarms": swarms,
-    }
+    return swarm_shapes(state.asked(args))
 
 
 def _session_status(args: Args, state: State) -> Object:
@@ -256,14 +262,16 @@ class Tool:
 
 ONE = {"session_id": {"type": "string", "description": "Id of the session; its swarm's is the same"}}
 FILTER = {"filter": {"type": "string", "enum": list(FILTERS), "default": "all"}}
+LIMIT = {"limit": {"type": "integer", "minimum": 1, "maximum": MOST_AGENTS, "default": DEFAULT_LIMIT}}
 
 TOOLS: dict[str, Tool] = {
     tool.name: tool
     for tool in (
         Tool(
             "agent_list",
-            "Lists the agents of all live sessions, or of one, with figures and places.",
-            ONE | FILTER,
+            "Lists the agents of all live sessions, or of one, with figures and places; `total` is how many fit, listed or "
+            f"not. An answer has room for some {AGENTS_BYTES >> 10} KiB of them.",
+            ONE | FILTER | LIMIT,
             _agent_list,
         ),
         Tool("swarm_list", "Lists the swarms that run or ended within the last hour.", {}, _swarm_list),

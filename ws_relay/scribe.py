@@ -30,7 +30,7 @@ class Scribe:
         if session is None or not subscription.wants(session.card):
             return []
         agents = session.hive.agents if session.hive else {}
-        formation = self.ground.formation(session_id)
+        formation = self.ground.formation(session)
         changed = None if dirty.agents is None else [name for name in dirty.agents if name in agents]
         formation.follow(agents, agents if changed is None else changed)
         now_ms = self.now_ms()

@@ -137,13 +137,22 @@ class Viewer:
         if self.closed:
             return
         if self.fits():
-            # Plain, where a compressed one would come between the frames of the group's context.
-            self._write(text_frame(payload) if self.epoch != OUT else lone_frame(payload, self.wire.deflate))
+            self._interject(payload)
             return
         self._hold(Answer(payload))
         if self.outbox.overflows:
             self._house.counters.closed_overflow += 1
             self.close(TRY_AGAIN_LATER, "answers wait and are not read")
+
+    def miss(self, session_id: str, start: int, end: int) -> None:
+        """Tell it of events that do not come; with an `end` of 0, that the file ends at `start` and another one begins."""
+        gap = Gap(session_id, start, end)
+        if not self.fits():
+            if not self.closed:
+                self._hold(gap)
+            return
+        for payload in self._payloads(gap):
+            self._interject(payload)
 
     def take(self, parts: Sequence[Part]) -> None:
         """Take what the group has for all, but not the events that are read for this client from the file."""
@@ -208,10 +217,14 @@ class Viewer:
     def _has_room(self) -> bool:
         return self.wire.unsent() < HIGH_BYTES and not self.wait_s()
 
+    def _interject(self, payload: bytes) -> None:
+        # Plain, where a compressed one would come between the frames of the group's context.
+        self._write(text_frame(payload) if self.epoch != OUT else lone_frame(payload, self.wire.deflate))
+
     def _write(self, frame: bytes) -> None:
         self.wire.write(frame)
         if self.bucket is not None:
-            self.bucket.take(len(frame), self._house.clock())
+            self.bucket.take(len(frame))
         counters = self._house.counters
         counters.frames_sent += 1
         counters.writes += 1
@@ -227,6 +240,8 @@ class Viewer:
             box.put_events(item)
         elif isinstance(item, State):
             box.mark(item.session_id, item.dirty)
+        else:
+            box.put_gap(item)
         counters.events_dropped_bytes += box.dropped_events_bytes - dropped
         counters.states_conflated += box.conflated_states - conflated
         self._house.fell_behind(self)

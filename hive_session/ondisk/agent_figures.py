@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hive_session.ondisk.figures import (
+    MOST_SWARMS,
     Object,
     active_agents,
     agent_status,
@@ -13,7 +14,9 @@ from hive_session.ondisk.figures import (
     memory_mb,
     moment,
     success_rate,
+    sum_counts,
     swarm_id,
+    task_counts,
 )
 from hive_session.ondisk.fold import Agent
 
@@ -58,6 +61,29 @@ def topology(session: Session) -> Object:
         "total_agents": total,
         "active_agents": active_agents(session) or 0,
         "coordination_layers": len(set(layers(hive.agents).values())) if hive else 0,
+    }
+
+
+def swarm_shapes(sessions: list[Session]) -> Object:
+    """How the agents of these sessions are organised, together and swarm by swarm, of which at most MOST_SWARMS are listed."""
+    shapes = [topology(session) for session in sessions]
+    return {
+        "topology_type": topology_type(max((shape["total_agents"] for shape in shapes), default=0)),
+        "total_agents": sum(shape["total_agents"] for shape in shapes),
+        "active_agents": sum(shape["active_agents"] for shape in shapes),
+        "coordination_layers": max((shape["coordination_layers"] for shape in shapes), default=0),
+        "tasks": sum_counts(sessions),
+        "total_swarms": len(sessions),
+        "swarms": [
+            {
+                "swarm_id": swarm_id(session.card),
+                "session_id": session.card.id,
+                "status": session.card.status,
+                **shape,
+                "tasks": task_counts(session),
+            }
+            for session, shape in zip(sessions[:MOST_SWARMS], shapes, strict=False)
+        ],
     }
 
 
@@ -188,16 +214,22 @@ def agent_metrics(session: Session, agent: Agent, now_ms: int) -> Object:
 
 def listed_agents(session: Session, now_ms: int) -> list[Object]:
     """The agents with what agent_list says of them beyond `agent_objects`: their figures and their place in the tree."""
+    return list(walk_agents(session, now_ms))
+
+
+def walk_agents(session: Session, now_ms: int, statuses: Container[str] | None = None) -> Iterator[Object]:
+    """`listed_agents` one by one, each made when it is asked for; those with one of these statuses, with None all."""
     if session.hive is None:
-        return []
-    depths = layers(session.hive.agents)
+        return
+    card, agents = session.card, session.hive.agents
+    depths, near = layers(agents), _neighbours(agents)
     taken: dict[int, int] = {}
-    found = []
-    for made, agent in zip(agent_objects(session, now_ms), session.hive.agents.values(), strict=True):
-        layer = depths[agent.agent]
+    for name, agent in agents.items():
+        layer = depths[name]
         index = taken[layer] = taken.get(layer, -1) + 1
-        found.append(made | _listed(session, agent, made, layer, index, now_ms))
-    return found
+        if statuses is None or agent_status(card, agent) in statuses:
+            made = agent_object(card, agent, near[name], now_ms)
+            yield made | _listed(session, agent, made, layer, index, now_ms)
 
 
 def _listed(session: Session, agent: Agent, made: Object, layer: int, index: int, now_ms: int) -> Object:

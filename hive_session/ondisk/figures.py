@@ -27,6 +27,7 @@ Object = dict[str, Any]
 RECENT_MS = 3_600_000  # a swarm stays in swarm_list for an hour after its end: clients that poll must see it
 RECENT_ENDED = 50  # fewer than the hives of ended sessions that are kept in memory
 LAST_MOMENT_MS = 253_402_300_799_999  # the end of the year 9999; nothing later can be written down
+MOST_SWARMS = 500  # in one list of them
 MIB = 1 << 20
 
 
@@ -176,6 +177,16 @@ def session_row(session: Session) -> Object:
         "tokens": card.tokens if hive is None else hive.tokens,
         "cost_usd": card.cost_usd if hive is None else hive.cost_usd,
         "headline": headline(session),
+    }
+
+
+def swarm_rows(sessions: list[Session]) -> Object:
+    """These sessions as swarms, the first MOST_SWARMS of them row by row; `total_agents` are those of the rows."""
+    rows = [session_row(session) | {"tasks": task_counts(session)} for session in sessions[:MOST_SWARMS]]
+    return {
+        "swarms": rows,
+        "total_swarms": len(sessions),
+        "total_agents": sum(row["agents"] or 0 for row in rows),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hive_session.ondisk.events import BadEvent, decode_event
+from hive_session.ondisk.events import MAX_EVENT_BYTES, BadEvent, decode_event
 from hive_session.ondisk.fold import Hive
 from hive_session.ondisk.follow import Lines
 
@@ -25,12 +25,26 @@ class News:
 
 
 class Fold:
-    """What the telemetry adds up to so far; `cpu_percent` is of one core, between the attempt's last two samples."""
+    """What the telemetry adds up to so far; `cpu_percent` is of one core, between the attempt's last two samples.
 
-    __slots__ = ("_attempt", "_inode", "_news", "_sample", "cpu_percent", "hive", "lines")
+    `unreadable` is True while the file is there but could not be read at the last attempt.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_inode",
+        "_news",
+        "_sample",
+        "cpu_percent",
+        "hive",
+        "lines",
+        "unreadable",
+    )
 
     def __init__(self, path: str) -> None:
-        self.lines = Lines(path)
+        self.lines = Lines(path, longest=MAX_EVENT_BYTES)
+        self.unreadable = False
         self._inode = 0  # of the file that was read last; 0: none was
         self._news = News()
         self._begin()
@@ -50,24 +64,25 @@ class Fold:
         replaced = self._inode not in (0, found.st_ino) or found.st_size < self.lines.offset
         self._inode = found.st_ino
         if replaced:
-            self.lines.offset = 0
+            self.lines.restart()
             self._begin()
             self._news.grown = self._news.anew = True
         return replaced
 
     def step(self) -> int:
-        """Fold one slice more: the bytes that it took, 0 once there is nothing new."""
-        before = self.lines.offset
+        """Fold one slice more: the bytes that it went on, 0 once there is nothing new."""
+        before, seen = self.lines.offset, self.lines.seen
         try:
             lines = self.lines.read(SLICE_BYTES)
         except OSError:
+            self.unreadable = True
             return 0  # as if it were missing; a sweep tries again
+        self.unreadable = False
         for line in lines:
             self._apply(line)
-        taken = self.lines.offset - before
-        if taken:
+        if self.lines.offset > before:
             self._news.grown = True
-        return taken
+        return max(0, self.lines.seen - seen)
 
     @property
     def behind(self) -> bool:
@@ -113,3 +128,12 @@ def size_of(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def stamp_of(path: str) -> int:
+    """Tells one state of a file from the next."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0
+    return hash((found.st_ino, found.st_mtime_ns, found.st_size))

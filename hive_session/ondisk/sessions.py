@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from hive_session.ondisk.cards import LIVE, Card, Change, card_of, unreadable_card
 from hive_session.ondisk.fold import Hive
-from hive_session.ondisk.folding import Fold, News, size_of
+from hive_session.ondisk.folding import Fold, News, size_of, stamp_of
 from hive_session.ondisk.follow import open_file
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
 from hive_session.ondisk.liveness import run_is_alive
@@ -32,13 +32,14 @@ RETRY = -1  # no stamp of a file: it is read again by the next sweep
 class Session:
     """One session; its hive is None while its telemetry is not in memory."""
 
-    __slots__ = ("card", "fold", "revision", "stamp", "watches")
+    __slots__ = ("card", "fold", "revision", "stamp", "telemetry_stamp", "watches")
 
     def __init__(self, card: Card) -> None:
         self.card = card
         self.fold: Fold | None = None
         self.revision = 0  # grows with each change of card or hive
         self.stamp = 0  # of the session.json that the card was made from
+        self.telemetry_stamp = 0  # of telemetry.jsonl, when a sweep last looked or its growth was told
         self.watches: tuple[int | None, int | None] = (None, None)  # of the directory, of telemetry.jsonl
 
     @property
@@ -213,6 +214,7 @@ class Sessions:
         self._newest = None
         # The watches come first: what changes while we read is told, and read once more.
         self._watch_session(session)
+        session.telemetry_stamp = stamp_of(self.layout.session(session_id).telemetry)
         self._read(session)
         if session.fold is not None:
             session.fold.take_news()  # a new session is news enough
@@ -256,14 +258,16 @@ class Sessions:
 
     def _watch_anew(self, session: Session) -> None:
         """Follow the file that stands in the place of the one that was watched, from its beginning."""
-        directory, telemetry = session.watches
-        session.watches = (directory, None)
+        if self._renew_watch(session) or session.fold is not None:
+            self._follow(session.card.id)
+
+    def _renew_watch(self, session: Session) -> bool:
+        """Watch the telemetry that stands there now. True: it is another file than the one that was watched."""
+        before, session.watches = session.watches, (session.watches[0], None)
         self._watch_session(session)
-        if telemetry != session.watches[1]:
-            self._watch.forget(telemetry)
-        elif session.fold is None:
-            return  # it is the file that was watched
-        self._follow(session.card.id)
+        if before != session.watches:
+            self._watch.forget(before[1])
+        return before != session.watches
 
     def _look(self, session_id: str) -> None:
         """See for ourselves whether anything of a session changed."""
@@ -273,13 +277,16 @@ class Sessions:
         paths = self.layout.session(session_id)
         self._watch_session(session)
         card = session.card
-        if session.stamp != _stamp(paths.record) or (
+        if session.stamp != stamp_of(paths.record) or (
             card.live and not card.external and not run_is_alive(paths.run_lock)
         ):
             self._reread(session)
-        if session.fold is not None and size_of(paths.telemetry) != session.offset:
-            if session.fold.restart_where_replaced():
-                self._watch_anew(session)
+        stamp = stamp_of(paths.telemetry)
+        if stamp != session.telemetry_stamp or (session.fold is not None and session.fold.behind):
+            session.telemetry_stamp = stamp  # before the look: what changes meanwhile is seen by the next
+            self._renew_watch(session)
+            if session.fold is not None:
+                session.fold.restart_where_replaced()
             self._follow(session_id)
         if session_id in self._logs:
             self._look_at_log(session_id)
@@ -298,7 +305,7 @@ class Sessions:
     def _read(self, session: Session) -> None:
         """Make the card anew from session.json and, where that says that it runs, from the kernel."""
         paths = self.layout.session(session.card.id)
-        session.stamp = _stamp(paths.record)
+        session.stamp = stamp_of(paths.record)
         try:
             session.card = card_of(self._settle(session, paths))
         except FileNotFoundError:
@@ -334,9 +341,11 @@ class Sessions:
         if session is None:
             return
         if session.fold is None:
+            session.telemetry_stamp = stamp_of(self.layout.session(session_id).telemetry)
             self._tell(session, Change.TELEMETRY | Change.AGENTS)
             return
         fold = session.fold
+        was_unreadable = fold.unreadable
         if fold.step() and fold.behind:
             self._behind[session_id] = None
         # Not only what this step took: `loaded` may have been faster than the news of it.
@@ -346,6 +355,8 @@ class Sessions:
                 self.on_news(session, news)
             changed = news.agents or news.anew
             self._tell(session, Change.TELEMETRY | Change.AGENTS if changed else Change.TELEMETRY)
+        elif fold.unreadable and not was_unreadable:
+            self._tell(session, Change.TELEMETRY)  # once: it did change, and nobody knows how
 
     def _tell(self, session: Session, change: Change) -> None:
         session.revision += 1
@@ -387,12 +398,3 @@ def _read_record(paths: SessionPaths) -> SessionRecord:
     if record.session_id != paths.id:
         raise BadRecord(paths.record, f"it is the record of {record.session_id}")
     return record
-
-
-def _stamp(path: str) -> int:
-    """Tells one state of a file from the next."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return 0
-    return hash((found.st_ino, found.st_mtime_ns, found.st_size))

@@ -191,7 +191,7 @@ class Visitor(threading.Thread):
 
     def _visit(self) -> None:
         with self.copy.connect() as viewer:
-            for _ in range(self._dice.randrange(1, 400 if self._slow else 60)):
+            for _ in range(self._dice.randrange(1, 150 if self._slow else 60)):
                 if self._complete():
                     return
                 with suppress(TimeoutError):

@@ -65,6 +65,26 @@ def test_a_line_longer_than_the_limit_is_given_whole(file: Path) -> None:
     assert lines.read(limit=10) == [b"short\n"]
 
 
+@pytest.mark.parametrize("limit", [1, 10, 50, 1000])
+def test_a_line_that_is_too_long_is_passed_over_and_what_stands_around_it_is_given(file: Path, limit: int) -> None:
+    append(file, b"one\n" + b"x" * 5000)
+    lines = Lines(str(file), longest=20)
+    found = [line for _ in range(10) for line in lines.read(limit)]
+    assert (found, lines.offset, lines.seen) == ([b"one\n"], 4, 5004)
+    append(file, b"x\n" + b"y" * 19 + b"\nlast\n")
+    assert [line for _ in range(10) for line in lines.read(limit)][-2:] == [b"y" * 19 + b"\n", b"last\n"]
+    assert lines.offset == lines.seen == file.stat().st_size
+
+
+def test_a_file_that_is_cut_within_a_line_that_is_too_long_is_read_on(file: Path) -> None:
+    append(file, b"one\n" + b"x" * 5000)
+    lines = Lines(str(file), longest=20)
+    assert [lines.read(10) for _ in range(3)] == [[b"one\n"], [], []]
+    os.truncate(file, 5)
+    append(file, b"x\ntwo\n")
+    assert lines.read() == [b"xx\n", b"two\n"]
+
+
 def test_a_long_line_without_its_end_is_left_for_later_too(file: Path) -> None:
     append(file, b"x" * 100)
     lines = Lines(str(file))

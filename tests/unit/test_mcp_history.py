@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -445,6 +446,25 @@ def test_bad_lines_are_passed_over_and_counted(place: Place) -> None:
 def test_what_stands_behind_a_line_that_is_too_long_does_not_pass_for_an_event(place: Place) -> None:
     place.telemetry.write_bytes(b"x" * 65_537 + line(1) + line(2))
     assert [event["ts"] for event in place.events(tail=9)["events"]] == [2]
+
+
+def test_a_line_that_is_too_long_is_never_held_whole_and_counted_once(place: Place) -> None:
+    with place.telemetry.open("wb") as file:
+        file.write(line(1))
+        file.truncate(
+            len(line(1)) + (64 << 20)
+        )  # a hole: nothing on disk, but all of it in memory where it is read whole
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + line(2))
+    tracemalloc.start()
+    pages = [place.events(limit=1)]
+    while pages[-1]["more"]:
+        pages.append(place.events(cursor=pages[-1]["cursor"]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [event["ts"] for page in pages for event in page["events"]] == [1, 2]
+    assert sum(page["skipped"] for page in pages) == 1
+    assert peak < 8 << 20
 
 
 def test_a_line_that_is_still_being_written_is_left_for_later(place: Place) -> None:

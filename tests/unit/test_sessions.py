@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -684,6 +685,43 @@ def test_half_a_line_is_left_for_later(workspace: Workspace) -> None:
     assert workspace.heard() == [(ONE, Change.TELEMETRY | Change.AGENTS)]
 
 
+def test_a_line_that_is_far_too_long_is_passed_over_and_never_held_in_memory(workspace: Workspace) -> None:
+    workspace.run(1, BUSY[:3])
+    workspace.open()
+    path = workspace.paths(1).telemetry
+    os.truncate(path, os.path.getsize(path) + (64 << 20))  # a hole: no line end in it, and no block of the disk
+    tracemalloc.start()
+    try:
+        workspace.heard()
+        for _ in range(3):
+            workspace.swept()
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    with open(path, "ab") as file:
+        file.write(b"\n" + encode_event(BUSY[3]))
+    assert workspace.heard() == [(ONE, Change.TELEMETRY | Change.AGENTS)]
+    hive = workspace.session(1).hive
+    assert hive is not None and "a" in hive.agents and workspace.session(1).offset == os.path.getsize(path)
+
+
+def test_telemetry_that_cannot_be_read_any_more_is_told_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.run(1, BUSY)
+    workspace.open()
+
+    def fail(*_: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    workspace.emit(1, *DONE[len(BUSY) :])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        assert workspace.heard() == [(ONE, Change.TELEMETRY)]
+        assert workspace.swept() == workspace.swept() == []
+    assert workspace.swept() == [(ONE, Change.TELEMETRY | Change.AGENTS)]
+
+
 LINES = [encode_event(each) for each in RESUMED]
 JUNK = [
     b"\n",
@@ -1035,6 +1073,57 @@ def test_without_watches_sweeps_find_every_change(workspace: Workspace) -> None:
     }
     assert workspace.card(5).state == "failed: lost"
     assert workspace.swept() == []
+
+
+def grown(path: str) -> None:
+    with open(path, "ab") as file:
+        file.write(encode_event(told("running", 2)))
+
+
+def replaced(path: str) -> None:
+    """By a file of the same size."""
+    data = Path(path).read_bytes()
+    os.rename(path, f"{path}.1")
+    Path(path).write_bytes(data)
+
+
+def shortened(path: str) -> None:
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("change", [grown, replaced, shortened, os.unlink])
+def test_without_watches_sweeps_find_what_becomes_of_telemetry_that_is_not_in_memory(
+    workspace: Workspace, change: Callable[[str], None]
+) -> None:
+    workspace.add(1, "completed", DONE, reason="exit", exit_code=0)
+    workspace.open()
+    assert workspace.session(1).hive is None and workspace.swept() == []
+    change(workspace.paths(1).telemetry)
+    assert sweep_all(workspace) == [(ONE, Change.TELEMETRY | Change.AGENTS)]
+    assert sweep_all(workspace) == []
+
+
+def sweep_all(workspace: Workspace) -> list[tuple[str, Change]]:
+    return [each for _ in range(sessions.ENDED_ROUNDS) for each in workspace.swept()]
+
+
+def test_what_a_watch_told_of_telemetry_that_is_not_in_memory_is_not_told_by_a_sweep_too(workspace: Workspace) -> None:
+    workspace.add(1, "completed", DONE, reason="exit", exit_code=0)
+    workspace.open()
+    grown(workspace.paths(1).telemetry)
+    assert workspace.heard() == [(ONE, Change.TELEMETRY | Change.AGENTS)]
+    assert sweep_all(workspace) == []
+
+
+@pytest.mark.usefixtures("deaf")
+def test_without_watches_a_file_of_the_same_size_in_place_of_telemetry_is_folded_anew(workspace: Workspace) -> None:
+    workspace.run(1, BUSY)
+    workspace.open()
+    told_of = news(workspace)
+    replaced(workspace.paths(1).telemetry)
+    workspace.swept()
+    assert [what.anew for _, what in told_of] == [True]
 
 
 def test_watches_that_become_free_are_taken(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 """The hub over real files: who hears of what, from where on, and what a slow one costs the others."""
 
+import errno
+import gc
 import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -15,6 +18,8 @@ from hypothesis import strategies as st
 from hive_session.ondisk import folding
 from hive_session.ondisk import sessions as ondisk_sessions
 from hive_session.ondisk.events import encode_event
+from hive_session.ondisk.fold import Agent
+from hive_session.ondisk.sessions import ROUND_S
 from tests.unit.hives import BUSY, DONE, session_id
 from tests.unit.relays import Clock, Document, FakeWire
 from tests.unit.test_fold import MESSAGE, QUEEN, spawned, status, usage
@@ -22,8 +27,12 @@ from tests.unit.test_fold import session as told
 from tests.unit.test_sessions import Workspace
 from ws_relay import group as group_module
 from ws_relay import hub as hub_module
+from ws_relay import tail as tail_module
 from ws_relay import viewer as viewer_module
+from ws_relay.frame import text_frame
 from ws_relay.hub import CHECK_S, LONGEST_WINDOW_S, Hub
+from ws_relay.positions import Formation
+from ws_relay.tail import SEARCH_BYTES
 from ws_relay.viewer import HIGH_BYTES, STUCK_S, Viewer
 
 ONE, TWO, THREE = map(session_id, (1, 2, 3))
@@ -294,6 +303,22 @@ def test_lines_that_are_no_events_are_passed_over(hall: Hall) -> None:
     assert lines_of(seat.heard()) == [{"ts": 1, "type": "later"}]
 
 
+def test_a_line_of_many_megabytes_keeps_nobody_waiting_and_what_follows_it_is_told(hall: Hall) -> None:
+    hall.run(1, BUSY)
+    hall.settle()
+    seat = hall.seat()
+    seat.subscribe(events=True, snapshot=False)
+    path = hall.paths(1).telemetry
+    start = len(hall.telemetry(1))
+    os.truncate(path, 8 * SEARCH_BYTES)  # a hole: no line end in it
+    assert lines_of(seat.heard()) == []
+    write(hall, b"\n" + encode_event(usage("a", 900)))
+    heard = seat.heard("events")
+    assert lines_of(heard) == [usage("a", 900)] and ranges(heard)[0][0] == start
+    again = seat.subscribe(events=True, session_id=ONE, snapshot=False, **{"from": start})
+    assert lines_of(again) == [usage("a", 900)] and ranges(again)[-1][1] == os.path.getsize(path)
+
+
 def test_replay_from_a_cursor_goes_over_into_live_events(hall: Hall) -> None:
     hall.run(1, BUSY)
     hall.settle()
@@ -382,12 +407,90 @@ def test_a_replay_whose_file_is_cut_begins_anew_too(hall: Hall) -> None:
     hall.clock.turn()
     hall.clock.turn()
     before = seat.wire.heard("events")
-    assert 0 < ranges(before)[-1][1] < len(hall.telemetry(1))
+    size = len(hall.telemetry(1))
+    assert 0 < ranges(before)[-1][1] < size
     Path(hall.paths(1).telemetry).write_bytes(b"".join(map(encode_event, DONE)))
     heard = seat.heard("events", "gap")
-    gap = next(each for each in heard if each["type"] == "gap")
-    assert gap["from"] == ranges(before)[-1][1] and gap["to"] == 0
-    assert lines_of(heard[heard.index(gap) :]) == on_disk(hall.telemetry(1))
+    lost, restart = [each for each in heard if each["type"] == "gap"]
+    assert (lost["from"], lost["to"]) == (ranges(before)[-1][1], size)  # what it does not get of the old one is named
+    assert (restart["from"], restart["to"]) == (size, 0)
+    assert lines_of(heard[heard.index(restart) :]) == on_disk(hall.telemetry(1))
+
+
+def test_a_replay_that_has_not_begun_when_its_file_is_cut_is_of_the_new_file_from_its_beginning(hall: Hall) -> None:
+    hall.run(1, BUSY * 50)
+    hall.settle()
+    seat = hall.seat()
+    seat.viewer.hear(orjson.dumps({"action": "subscribe", "events": True, "snapshot": False, "from": {ONE: 0}}))
+    size = len(hall.telemetry(1))
+    Path(hall.paths(1).telemetry).write_bytes(b"".join(map(encode_event, DONE)))
+    hall.clock.settle()
+    heard = seat.heard("events", "gap")
+    assert [(each["from"], each["to"]) for each in heard if each["type"] == "gap"] == [(0, size), (size, 0)]
+    assert by_type(heard)[:2] == ["gap", "gap"] and lines_of(heard) == on_disk(hall.telemetry(1))
+
+
+def test_a_slow_viewer_is_told_of_each_file_by_itself_what_it_lacks(tmp_path: Path) -> None:
+    hall = Hall(tmp_path / "place", max_queue_bytes=20_000)
+    hall.run(1, BUSY)
+    hall.open()
+    seat = hall.seat()
+    seat.subscribe(events=True, snapshot=False)
+    begin = len(hall.telemetry(1))
+    seat.wire.stalled = True
+    seat.wire.kept += text_frame(b'{"type":"pong","text":"%b"}' % (b"x" * HIGH_BYTES))
+    flood(hall, 2)
+    end = len(hall.telemetry(1))
+    telemetry = Path(hall.paths(1).telemetry)
+    telemetry.rename(f"{telemetry}.1")
+    flood(hall, 10)
+    seat.wire.let_go()
+    seat.viewer.drained()
+    last, restart, first, *events = seat.heard("events", "gap")
+    assert (last["from"], last["to"], restart["from"], restart["to"]) == (begin, end, end, 0)
+    assert (first["type"], first["from"]) == ("gap", 0) and 0 < first["to"] == ranges(events)[0][0]
+    assert lines_of(events) == on_disk(hall.telemetry(1)[first["to"] :])
+    hall.close()
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_telemetry_that_cannot_be_read_costs_only_its_session_and_is_read_once_it_can(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, everywhere: bool
+) -> None:
+    hall.run(1, BUSY)
+    hall.run(2, BUSY)
+    hall.settle()
+    seat = hall.seat()
+    seat.subscribe(events=True, snapshot=False)
+    start = len(hall.telemetry(1))
+    bad = os.stat(hall.paths(1).telemetry).st_ino
+    pread = os.pread
+
+    def fail(fd: int, size: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(fd, size, offset)
+
+    with monkeypatch.context() as patch:
+        if everywhere:
+            patch.setattr(os, "pread", fail)
+        else:
+            patch.setattr(tail_module, "os", SimpleNamespace(**vars(os) | {"pread": fail}))
+        for tokens in (900, 901):
+            write(hall, encode_event(usage("a", tokens)))
+            hall.emit(2, usage("a", tokens))
+            assert len(lines_of(seat.heard(), TWO)) == 1
+        hall.clock.wait(3 * ROUND_S)
+        late = hall.seat()
+        answers = late.subscribe(events=True, session_id=ONE, snapshot=False, **{"from": 0})
+    assert [each.getMessage() for each in caplog.records] == [
+        f"the events of session {ONE} cannot be read: [Errno 5] Input/output error"
+    ]
+    hall.clock.wait(ROUND_S)
+    hall.sessions.sweep(1)
+    assert lines_of(seat.heard()) == on_disk(hall.telemetry(1)[start:])
+    assert by_type(answers) == ["subscribed", "gap"] and (answers[1]["from"], answers[1]["to"]) == (0, start)
+    assert ranges(late.heard("events"))[0][0] == start
 
 
 def test_a_long_replay_lets_others_have_their_turn(hall: Hall) -> None:
@@ -693,6 +796,24 @@ def test_cold_sessions_are_read_once_for_all_who_wait(hall: Hall, monkeypatch: p
         states = seat.heard("telemetry_update")
         assert len(states) == 19 and all(len(each["agents"]) == 5 for each in states)
     assert len(loads) == 19
+
+
+def test_no_agents_are_kept_of_hives_that_left_memory(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ondisk_sessions, "KEPT_HIVES", 2)
+    for number in range(1, 20):
+        hall.add(number, "completed", DONE, reason="exit", exit_code=0)
+    hall.settle()
+    before = held(Formation), held(Agent)
+    seat = hall.seat()
+    seat.subscribe()
+    assert not seat.viewer.snapshots
+    assert (held(Formation), held(Agent)) == (before[0] + 2, before[1] + 2 * 5)
+
+
+def held(kind: type) -> int:
+    """How many of these are in memory."""
+    gc.collect()
+    return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
 def test_a_state_that_left_memory_while_it_waited_is_told_as_a_whole(

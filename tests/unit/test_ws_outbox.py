@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.hives import session_id
-from ws_relay.outbox import Answer, Batch, Dirty, Gap, Item, Outbox, State
+from ws_relay.outbox import GAP_BYTES, Answer, Batch, Dirty, Gap, Item, Outbox, State
 
 ONE, TWO, THREE = map(session_id, (1, 2, 3))
 
@@ -76,7 +76,7 @@ def test_a_note_is_not_that_of_whoever_gave_it() -> None:
     assert list(given_.agents or ()) == ["a"]
 
 
-def test_the_oldest_events_give_way_and_leave_one_gap_for_each_session_that_comes_first() -> None:
+def test_the_oldest_events_give_way_and_leave_one_gap_for_each_session_in_their_place() -> None:
     outbox = Outbox(limit_bytes=30)
     outbox.put(b"ack")
     for start in range(0, 50, 10):
@@ -84,9 +84,9 @@ def test_the_oldest_events_give_way_and_leave_one_gap_for_each_session_that_come
         outbox.put_events(batch(start + 1000, start + 1010, TWO))
     assert outbox.size_bytes <= 30 and outbox.dropped_events_bytes == 80
     assert emptied(outbox) == [
+        Answer(b"ack"),
         Gap(ONE, 0, 40),
         Gap(TWO, 1000, 1040),
-        Answer(b"ack"),
         batch(40, 50),
         batch(1040, 1050, TWO),
     ]
@@ -107,6 +107,34 @@ def test_what_is_dropped_after_a_gap_was_told_is_another_gap() -> None:
     assert emptied(outbox) == [Gap(ONE, 10, 20), batch(20, 30)]
 
 
+def test_what_is_lost_of_a_file_is_told_apart_from_what_is_lost_of_the_one_that_took_its_place() -> None:
+    outbox = Outbox(limit_bytes=10)
+    outbox.put_events(batch(500, 510))
+    outbox.put_gap(Gap(ONE, 510, 0))
+    for start in (0, 10, 20):
+        outbox.put_events(batch(start, start + 10))
+    assert emptied(outbox) == [Gap(ONE, 500, 510), Gap(ONE, 510, 0), Gap(ONE, 0, 20), batch(20, 30)]
+
+
+def test_another_file_is_told_where_it_begins_among_the_events() -> None:
+    outbox = Outbox()
+    outbox.put_events(batch(500, 510))
+    outbox.put_gap(Gap(ONE, 510, 0))
+    outbox.put_events(batch(0, 10))
+    assert emptied(outbox) == [batch(500, 510), Gap(ONE, 510, 0), batch(0, 10)]
+
+
+def test_however_often_another_file_begins_what_waits_stays_small() -> None:
+    outbox = Outbox(limit_bytes=1000)
+    outbox.put_events(batch(0, 10))
+    for _ in range(10_000):
+        outbox.put_gap(Gap(ONE, 10, 0))
+        outbox.put_events(batch(0, 10))
+    assert outbox.size_bytes <= 1000
+    found = emptied(outbox)
+    assert len(found) < 20 and found[:2] == [Gap(ONE, 0, 10), Gap(ONE, 10, 0)] and found[-1] == batch(0, 10)
+
+
 def test_answers_are_kept_whatever_their_size_and_it_is_said_when_they_are_too_many() -> None:
     outbox = Outbox(limit_bytes=20)
     outbox.put_events(batch(0, 10))
@@ -114,7 +142,7 @@ def test_answers_are_kept_whatever_their_size_and_it_is_said_when_they_are_too_m
     assert not outbox.overflows
     outbox.put(b"y")
     assert outbox.overflows
-    assert emptied(outbox) == [Gap(ONE, 0, 10), Answer(b"x" * 20), Answer(b"y")]
+    assert emptied(outbox) == [Gap(ONE, 0, 10), Answer(b"x" * 20), Answer(b"y")]  # in the order in which they came
     assert not outbox.overflows
 
 
@@ -135,42 +163,93 @@ def test_what_is_not_wanted_any_more_is_forgotten_but_answers() -> None:
     assert emptied(outbox) == [Answer(b"ack")]
 
 
+def test_that_another_file_began_is_told_to_who_subscribes_anew_before_the_answer() -> None:
+    outbox = Outbox(limit_bytes=200)
+    outbox.put(b"pong")
+    outbox.put_events(batch(0, 10))
+    outbox.put_gap(Gap(ONE, 10, 0))
+    outbox.put_events(batch(0, 100, size=100))  # all before has to go
+    outbox.put_gap(Gap(TWO, 7, 0))
+    outbox.forget_news()
+    outbox.put(b"ack")
+    outbox.put_events(batch(0, 10))
+    assert outbox.answer_bytes == 7 + 2 * GAP_BYTES
+    assert emptied(outbox) == [Answer(b"pong"), Gap(ONE, 10, 0), Gap(TWO, 7, 0), Answer(b"ack"), Gap(ONE, 0, 10)]
+
+
+class Copy:
+    """What a client makes of the news of one session: it knows where it stands, and in which file as soon as events say so."""
+
+    def __init__(self) -> None:
+        self.file: int | None = 0
+        self.at = self.last = self.restarts = 0
+
+    def take(self, item: Batch | Gap) -> None:
+        assert item.start == self.at  # no hole and no overlap, whatever was lost
+        if isinstance(item, Gap):
+            self.at = item.end
+            if not item.end:
+                self.file, self.restarts = None, self.restarts + 1
+            return
+        file = int(item.payload.split()[0])
+        assert file == self.file or (self.file is None and file > self.last)
+        self.file = self.last = file
+        self.at = item.end
+
+
 Step = tuple[str, int, int]
-STEPS = st.lists(st.tuples(st.sampled_from(["put", "events", "mark", "pop"]), st.integers(0, 2), st.integers(1, 40)))
+KINDS = st.sampled_from(["put", "events", "events", "restart", "mark", "pop"])
+STEPS = st.lists(st.tuples(KINDS, st.integers(0, 2), st.integers(1, 40)))
 
 
-@given(STEPS, st.integers(1, 200))
-def test_events_and_gaps_together_are_all_that_was_put_in_order(steps: list[Step], limit: int) -> None:
-    """For each session the ranges that come out follow each other without a hole and without an overlap."""
-    outbox = Outbox(limit)
-    ends = dict.fromkeys((ONE, TWO, THREE), 0)
-    told = dict(ends)
-    answers: list[bytes] = []
-    popped: list[bytes] = []
+class Play:
+    """What is put into an outbox, and what comes out of it."""
 
-    def pop() -> bool:
-        item = outbox.pop()
+    def __init__(self, limit: int) -> None:
+        self.outbox = Outbox(limit)
+        self.files = dict.fromkeys((ONE, TWO, THREE), 0)
+        self.ends = dict.fromkeys(self.files, 0)
+        self.copies = {each: Copy() for each in self.files}
+        self.answers: list[bytes] = []
+        self.popped: list[bytes] = []
+
+    def do(self, what: str, of: str, size: int) -> None:
+        file, end = self.files[of], self.ends[of]
+        match what:
+            case "put":
+                self.answers.append(b"%d" % len(self.answers) * size)
+                self.outbox.put(self.answers[-1])
+            case "events":
+                self.outbox.put_events(Batch(of, end, end + size, b"%d " % file + b"x" * size))
+                self.ends[of] += size
+            case "restart":
+                self.outbox.put_gap(Gap(of, end, 0))
+                self.files[of], self.ends[of] = file + 1, 0
+            case "mark":
+                self.outbox.mark(of, dirty("a"))
+            case _:
+                self.pop()
+
+    def pop(self) -> bool:
+        item = self.outbox.pop()
         if isinstance(item, Batch | Gap):
-            assert item.start == told[item.session_id] < item.end
-            told[item.session_id] = item.end
+            self.copies[item.session_id].take(item)
         elif isinstance(item, Answer):
-            popped.append(item.payload)
+            self.popped.append(item.payload)
         return item is not None
 
+
+@given(STEPS, st.integers(1, 300))
+def test_events_and_gaps_together_are_all_that_was_put_of_every_file_in_order(steps: list[Step], limit: int) -> None:
+    """For each session: the ranges follow each other without a hole, and never go over from one file to the next."""
+    play = Play(limit)
     for what, number, size in steps:
-        of = list(ends)[number]
-        if what == "put":
-            answers.append(b"%d" % len(answers) * size)
-            outbox.put(answers[-1])
-        elif what == "events":
-            outbox.put_events(batch(ends[of], ends[of] + size, of, size))
-            ends[of] += size
-        elif what == "mark":
-            outbox.mark(of, dirty("a"))
-        else:
-            pop()
-        waiting = sum(map(len, answers)) - sum(map(len, popped))
-        assert outbox.size_bytes <= max(limit, waiting)
-    while pop():
+        play.do(what, list(play.ends)[number], size)
+        waiting = sum(map(len, play.answers)) - sum(map(len, play.popped))
+        assert play.outbox.size_bytes <= max(limit, waiting)
+    while play.pop():
         continue
-    assert told == ends and popped == answers
+    assert play.popped == play.answers
+    for of, copy in play.copies.items():
+        assert copy.at == play.ends[of] and copy.restarts <= play.files[of]
+        assert copy.file == play.files[of] or (copy.file is None and copy.last < play.files[of])

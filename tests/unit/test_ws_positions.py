@@ -1,5 +1,6 @@
 """Where sessions and agents stand: apart from each other, in one place for good, and the same each time it is reckoned."""
 
+import gc
 import math
 from collections.abc import Iterable
 from itertools import combinations, pairwise
@@ -9,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_session.ondisk.agent_figures import agent_objects, global_id
+from hive_session.ondisk.cards import unreadable_card
 from hive_session.ondisk.fold import Agent
+from hive_session.ondisk.folding import Fold
+from hive_session.ondisk.sessions import Session
 from tests.unit.hives import RUNNING, session_id, the
 from tests.unit.test_fold import QUEEN, fold, session, spawned, status
 from ws_relay.positions import CLUSTER, DEEPEST, LAYER, SPACING, Formation, Ground, Point, sunflower
@@ -190,10 +194,17 @@ def test_one_that_is_introduced_late_keeps_its_place_and_gets_its_parent() -> No
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
+def told_of(session_id: str) -> Session:
+    """A session whose telemetry is in memory."""
+    made = Session(unreadable_card(session_id, "", None))
+    made.fold = Fold("")
+    return made
+
+
 def middles(ground: Ground, ids: Iterable[str]) -> list[Point]:
     found = []
     for each in ids:
-        formation = ground.formation(each)
+        formation = ground.formation(told_of(each))
         formation.follow(crowd(0, 0))
         found.append(formation.points["queen"])
     return found
@@ -227,11 +238,35 @@ def test_a_place_is_the_id_s_own_whoever_else_is_there() -> None:
 
 
 def test_a_session_keeps_its_formation_until_it_leaves_and_then_another_may_have_the_place() -> None:
-    ground = Ground()
-    formation = ground.formation(ID)
-    assert ground.formation(ID) is formation
+    ground, one = Ground(), told_of(ID)
+    formation = ground.formation(one)
+    assert ground.formation(one) is formation
     [before] = middles(ground, [ID])
     ground.leave(ID)
     ground.leave(ID)
-    assert ground.formation(ID) is not formation
     assert middles(ground, [ID]) == [before]
+    ground.leave(ID)
+    neighbour = next(other for other in map(session_id, range(2, 99)) if middles(Ground(), [other]) == [before])
+    assert middles(ground, [neighbour]) == [before]
+    assert ground.formation(one) is not formation and middles(ground, [ID]) != [before]
+
+
+def test_agents_of_telemetry_that_left_memory_are_forgotten_but_not_the_place() -> None:
+    ground, one, before = Ground(), told_of(ID), held()
+    agents = crowd(3, 0)
+    ground.formation(one).follow(agents)
+    points = dict(ground.formation(one).points)
+    assert held() == before + 1
+    one.fold = None
+    assert held() == before
+    middles(ground, [session_id(2)])
+    one.fold = Fold("")
+    again = ground.formation(one)
+    again.follow(agents)
+    assert again.points == points
+
+
+def held() -> int:
+    """How many formations are in memory."""
+    gc.collect()
+    return sum(isinstance(each, Formation) for each in gc.get_objects())

@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hive_session.ondisk import agent_figures
 from hive_session.ondisk.agent_figures import listed_agents
-from hive_session.ondisk.figures import session_object
+from hive_session.ondisk.cards import Card
+from hive_session.ondisk.figures import MOST_SWARMS, session_object
+from hive_session.ondisk.fold import Agent, Hive
+from tests.unit import hives
 from tests.unit.hives import COLD, COMPLETED, NOW_MS, RESUMING, RUNNING, STARTING, Known, session_id, the, workspace
 from tests.unit.test_fold import spawned
+from ws_relay.outbox import DEFAULT_LIMIT_BYTES
 from ws_relay.positions import Ground
-from ws_relay.rpc import COMMANDS, MOST_AGENTS, TOOLS, answer
+from ws_relay.rpc import COMMANDS, DEFAULT_LIMIT, MOST_AGENTS, MOST_TIES, TOOLS, answer
 
 ID = session_id(RUNNING)
 Document = dict[str, Any]
@@ -137,7 +142,7 @@ def test_places_are_those_of_the_viewers() -> None:
     sessions, ground = workspace(), Ground()
     hive = sessions.by_id[ID].hive
     assert hive is not None
-    formation = ground.formation(ID)
+    formation = ground.formation(sessions.by_id[ID])
     formation.follow(hive.agents)
     found = answer(CALLED_LIST, sessions, ground, NOW_MS)
     assert found is not None
@@ -162,14 +167,47 @@ def test_agent_list_can_be_filtered(wanted: str | None, agents: list[str]) -> No
     assert found["total"] == len(agents)
 
 
-def test_of_more_agents_than_one_answer_holds_the_number_is_told() -> None:
+def crowded(workers: int, **words: Any) -> Known:
+    """A workspace in which one session has so many agents more."""
     sessions = workspace()
     hive = sessions.by_id[ID].hive
     assert hive is not None
-    for number in range(MOST_AGENTS):
-        hive.apply(spawned(f"w{number}"))
-    found = call("agent_list", sessions, session_id=ID)
-    assert (len(found["agents"]), found["total"]) == (MOST_AGENTS, MOST_AGENTS + 5)
+    for number in range(workers):
+        hive.apply(spawned(f"w{number}", **words))
+    return sessions
+
+
+@pytest.mark.parametrize("message", [BARE_LIST, CALLED_LIST], ids=["bare", "called"])
+def test_of_more_agents_than_one_answer_holds_the_number_is_told(message: Document) -> None:
+    sessions = crowded(4000, task='"' * 256)
+    found = answer(message, sessions, Ground(), NOW_MS)
+    assert found is not None and len(found) < DEFAULT_LIMIT_BYTES
+    document = orjson.loads(found)["result"]
+    agents = parse_agents(document)
+    assert 100 < len(agents) <= DEFAULT_LIMIT and document["total"] == 4006
+    assert document["metrics"]["active_agents"] == 4004
+    assert max(len(agent["connections"]) for agent in agents) == MOST_TIES
+
+
+def test_agent_list_gives_as_many_as_it_is_asked_for() -> None:
+    sessions = crowded(MOST_AGENTS)
+    found = call("agent_list", sessions, session_id=ID, limit=7)
+    assert [agent["agent"] for agent in found["agents"]] == ["queen", "a", "b", "c", "d", "w0", "w1"]
+    assert found["total"] == MOST_AGENTS + 5
+    assert call("agent_list", sessions, session_id=ID, limit=2, filter="ended")["agents"][1]["agent"] == "c"
+
+
+def test_agents_beyond_the_limit_are_not_made_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    agent_object = agent_figures.agent_object
+
+    def count(card: Card, agent: Agent, neighbours: list[str], now_ms: int) -> Document:
+        made.append(agent.agent)
+        return agent_object(card, agent, neighbours, now_ms)
+
+    monkeypatch.setattr(agent_figures, "agent_object", count)
+    call("agent_list", crowded(4000), limit=3)
+    assert len(made) == 3
 
 
 def test_agents_of_a_session_that_is_not_in_memory_are_none() -> None:
@@ -197,6 +235,21 @@ def test_swarm_status_tells_the_shape_of_one_swarm_or_of_all() -> None:
     assert everything["total_agents"] == sum(swarm["total_agents"] for swarm in everything["swarms"]) == 6
     nothing = call("swarm_status", Known())
     assert (nothing["topology_type"], nothing["total_agents"], nothing["swarms"]) == (None, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("swarm_list", {}), ("swarm_status", {}), ("swarm_status", {"swarm_id": ID})]
+)
+def test_swarms_are_told_of_as_mcp_tcp_tells_of_them(name: str, args: dict[str, Any]) -> None:
+    about = RUNNING if args else None
+    assert call(name, **args) == hives.ask(name, about=about, **args)
+
+
+def test_not_all_of_very_many_swarms_are_listed() -> None:
+    known = Known(*(hives.session(hives.card(number), Hive()) for number in range(1, MOST_SWARMS + 100)))
+    for name in ("swarm_list", "swarm_status"):
+        found = call(name, known)
+        assert (len(found["swarms"]), found["total_swarms"]) == (MOST_SWARMS, MOST_SWARMS + 99)
 
 
 def test_swarm_list_gives_live_and_recent_swarms() -> None:
@@ -233,6 +286,9 @@ def test_who_commands_is_told_of_hive_session(name: str) -> None:
     [
         ({"filter": "nice"}, "filter 'nice' does not exist; there are all, active, ended, busy, idle"),
         ({"filter": ["all"]}, "filter ['all'] does not exist; there are all, active, ended, busy, idle"),
+        ({"limit": 0}, "limit must be a whole number from 1 to 5000"),
+        ({"limit": True}, "limit must be a whole number from 1 to 5000"),
+        ({"limit": 5001}, "limit must be a whole number from 1 to 5000"),
         ({"session_id": "x"}, "there is no session 'x'; swarm_list gives those that run"),
         ({"swarm_id": 7}, "there is no session 7; swarm_list gives those that run"),
         ([], "arguments is not an object"),
@@ -288,7 +344,7 @@ def test_every_id_is_echoed(request_id: Any) -> None:
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 )
-names = st.sampled_from(["name", "arguments", "session_id", "filter", "protocolVersion"])
+names = st.sampled_from(["name", "arguments", "session_id", "filter", "limit", "protocolVersion"])
 any_json = st.recursive(
     scalars | st.text(max_size=4) | st.sampled_from([*TOOLS, *COMMANDS, ID]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.text(max_size=3), inner, max_size=4),

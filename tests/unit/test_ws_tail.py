@@ -1,8 +1,11 @@
 """The events of one file by their bytes, whatever is written and however it is cut into reads."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from hive_session.ondisk.events import MAX_EVENT_BYTES
 from ws_relay import tail as tail_module
-from ws_relay.tail import SLICE_BYTES, Tail
+from ws_relay.tail import SEARCH_BYTES, SLICE_BYTES, Slice, Tail
 
 GOOD = b'{"ts":1,"type":"x","n":%d}\n'
 
@@ -32,7 +35,8 @@ class File:
         lines: list[bytes] = []
         at = self.tail.offset
         while (found := self.tail.read()) is not None:
-            assert found.start == at < found.end == self.tail.offset
+            assert found.start == at <= found.end == self.tail.offset
+            assert found.more or at < found.end
             at = found.end
             lines += found.lines
         return lines
@@ -107,6 +111,52 @@ def test_the_end_is_where_the_last_whole_line_ends(file: File) -> None:
     assert file.read() == []
 
 
+def test_the_end_of_a_line_of_many_megabytes_is_looked_for_a_part_at_a_time(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write(good(1))
+    os.truncate(file.path, 20 * SEARCH_BYTES)  # a hole: no line end in it
+    size = 0
+    pread = os.pread
+
+    def count(fd: int, length: int, offset: int) -> bytes:
+        nonlocal size
+        found = pread(fd, length, offset)
+        size += len(found)
+        return found
+
+    monkeypatch.setattr(os, "pread", count)
+
+    def looked(work: Callable[[], Slice | None]) -> tuple[list[Slice], int]:
+        """What several calls find, until one finds something or nothing more is to come, and the most that one read."""
+        nonlocal size
+        slices, most = list[Slice](), 0
+        while True:
+            size = 0
+            found = work()
+            most = max(most, size)
+            if found is not None:
+                slices.append(found)
+            if found is None or found.end > found.start:
+                return slices, most
+
+    other = File(file.path)
+    other.tail.seek_end(len(good(1)))
+    assert other.tail.offset == len(good(1)) and size < 2 * SEARCH_BYTES
+    file.tail.read()
+    slices, most = looked(file.tail.read)
+    assert len(slices) >= 15 and most < 2 * SEARCH_BYTES and file.tail.offset == len(good(1))
+    file.write(b"\n" + good(2))
+    end = file.path.stat().st_size - len(good(2))
+    slices, most = looked(file.tail.read)
+    assert (slices[-1].end, slices[-1].lines) == (end, []) and most < 2 * SEARCH_BYTES
+    for _ in range(2):
+        slices, most = looked(lambda: file.tail.part(len(good(1)), end))
+        assert (slices[-1].end, slices[-1].lines, slices[-1].more) == (end, [], False) and most < 2 * SEARCH_BYTES
+    assert len(slices) == 1  # the second one need not look again
+    assert file.read() == [good(2)[:-1]]
+
+
 def test_a_file_of_half_a_line_ends_where_it_begins(file: File) -> None:
     file.write(b"half")
     file.tail.seek_end()
@@ -144,6 +194,39 @@ def test_a_file_that_was_cut_and_written_anew_is_noticed(file: File, anew: bytes
     assert file.tail.read() is None and file.restarts == [len(good(1, 2))]
     assert b"".join(line + b"\n" for line in file.read()) == anew
     assert len(file.restarts) == 1
+
+
+@pytest.mark.parametrize("call", ["open", "pread", "fstat"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_file_that_cannot_be_read_has_nothing_new_until_it_can(
+    file: File, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    file.write(good(1))
+    file.read()
+    file.write(good(2))
+    file.tail.rest()
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse(number))
+        assert file.tail.read() is None and file.tail.part(0, len(good(1))) is None
+        assert not file.tail.starts_line(len(good(1)))
+        file.tail.seek_end()
+        assert isinstance(file.tail.trouble, OSError) and file.tail.trouble.errno == number
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert file.read() == [good(2)[:-1]] and file.restarts == [] and file.tail.trouble is None
+
+
+def refuse(number: int) -> Callable[..., Any]:
+    """A call of the system that fails so."""
+
+    def fail(*_args: object, **_words: object) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_missing_file_is_no_trouble(file: File) -> None:
+    assert file.tail.read() is None and file.tail.trouble is None
 
 
 def test_parts_are_slices_of_what_was_read(file: File) -> None:

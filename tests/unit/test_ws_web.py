@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,29 @@ def test_a_page_ends_where_the_next_begins_whatever_stands_between(paths: Sessio
         at = found["to"]
     assert events == [json.loads(event)] * 4
     assert page(paths, whole)["events"] == [] and page(paths, whole)["to"] == whole
+
+
+def test_a_line_that_is_far_too_long_is_on_no_page_and_holds_up_none(paths: SessionPaths) -> None:
+    event = message_event("x")
+    append(paths.telemetry, event)
+    os.truncate(paths.telemetry, 32 << 20)  # a hole: no line end in it
+    tracemalloc.start()
+    try:
+        assert page(paths) | {"events": []} == {
+            "session_id": paths.id,
+            "from": 0,
+            "to": len(event),
+            "end": len(event),
+            "events": [],
+        }
+        append(paths.telemetry, b"\n" + event)
+        found = page(paths, len(event), 100)
+        if not found["events"]:
+            found = page(paths, found["to"], 100)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert found["events"] == [json.loads(event)] and found["to"] == found["end"] == os.path.getsize(paths.telemetry)
 
 
 def test_a_cursor_within_a_line_or_beyond_the_end_is_refused(paths: SessionPaths) -> None:
