@@ -48,7 +48,7 @@ case ${1-} in
         exec "$program" create -- "$@"
         ;;
     start | stop | status | get | list | output-dir | log | update-status | cleanup | init | \
-        run | resume | wait | ls | watch | logs | telemetry | emit | vacuum | reconcile | reindex | doctor)
+        run | resume | wait | ls | watch | top | logs | telemetry | emit | vacuum | reconcile | reindex | doctor)
         find_program
         exec "$program" "$@"
         ;;

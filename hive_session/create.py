@@ -17,7 +17,7 @@ from hive_session.durable import append_line, replace_file, sync_directory
 from hive_session.errors import Refused, UsageError
 from hive_session.ondisk.events import encode_event
 from hive_session.ondisk.layout import SWARM, Layout, SessionPaths
-from hive_session.ondisk.records import PRIORITIES, SessionRecord, encode_session, format_time
+from hive_session.ondisk.records import ON_INTERRUPT, PRIORITIES, SessionRecord, encode_session, format_time
 from hive_session.store import Store
 
 TASK_MAX_BYTES = 16 << 20
@@ -34,6 +34,7 @@ class CreateRequest:
     metadata: Any = None
     agent: str
     timeout_s: float | None = None
+    restart: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -49,6 +50,7 @@ class CreateRequest:
             self.timeout_s,
             dict(self.labels),
             dict(self.env),
+            *filter(None, [self.restart]),  # left out by itself: keys of earlier versions keep their digest
         ]
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -77,6 +79,13 @@ def check_priority(priority: str) -> str:
     if priority not in PRIORITIES:
         raise UsageError(f"no such priority: {priority!r}", f"one of: {', '.join(PRIORITIES)}")
     return priority
+
+
+def check_restart(word: str) -> str | None:
+    """What the record holds for the word of --restart. Raises: UsageError."""
+    if word not in ("no", ON_INTERRUPT):
+        raise UsageError(f"--restart {word!r} is not known", f"one of: no, {ON_INTERRUPT}")
+    return None if word == "no" else word
 
 
 def decode_metadata(text: str | None) -> Any:
@@ -201,6 +210,7 @@ def _new_record(store: Store, paths: SessionPaths, request: CreateRequest, *, ke
         labels=dict(request.labels),
         env=tuple(request.env),
         timeout_s=request.timeout_s,
+        restart=request.restart,
         request_sha256=request.digest() if keyed else None,
     )
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from hive_session import proctree
 from hive_session.cleanup import carries_our_marker
 from hive_session.config import Config
-from hive_session.errors import HiveError
+from hive_session.errors import BadConfig, HiveError
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import SWARM
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.programs import find_programs, has_login
-from hive_session.reconcile import find_halves, find_strays, remove_halves
+from hive_session.reconcile import find_halves, find_orphaned, find_strays, remove_halves
 from hive_session.rotate import can_collapse
 from hive_session.stop import end_strays
 from hive_session.store import Store
@@ -57,6 +57,10 @@ def examine(patient: Patient) -> Iterator[Finding]:
     for check in CHECKS:
         try:
             yield from check(patient)
+        except BadConfig as exc:
+            yield Finding(
+                check=check.__name__.strip("_"), level="problem", what=exc.what, mend=exc.hint or "correct it"
+            )
         except OSError as exc:
             yield Finding(
                 check=check.__name__.strip("_"),
@@ -215,6 +219,23 @@ def _strays(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _orphaned(patient: Patient) -> Iterator[Finding]:
+    for session_id, pids in find_orphaned(patient.store, list(_running(patient.store))).items():
+        yield Finding(
+            check="orphans",
+            level="warning",
+            what=f"session {session_id} goes on without runner and witness (processes {', '.join(map(str, pids))})",
+            mend=f"wait for its end, whose exit code nobody will know, or: hive-session stop {session_id}",
+        )
+
+
+def _running(store: Store) -> Iterator[str]:
+    """Sessions whose run is alive; their rows are not asked, which would repair what is to be found."""
+    for session_id in store.session_ids():
+        if run_is_alive(store.paths(session_id).run_lock):
+            yield session_id
+
+
 def _zombies(patient: Patient) -> Iterator[Finding]:
     for name in os.listdir("/proc"):
         if name.isdigit() and proctree.is_zombie(int(name)) and _is_own(int(name)):
@@ -316,6 +337,16 @@ def _programs(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _supervision(patient: Patient) -> Iterator[Finding]:
+    """What supervisord would refuse, or silently take, of its files."""
+    from hive_session.suite.configuration import find_flaws
+    from hive_session.suite.instance import last_ports, resolve_suite
+
+    suite = resolve_suite(patient.env)
+    for flaw in find_flaws(suite.conf, suite.environment(last_ports(suite))):
+        yield Finding(check="supervision", level=flaw.level, what=f"{flaw.where}: {flaw.what}", mend=flaw.mend)
+
+
 def _room(patient: Patient) -> Iterator[Finding]:
     layout = patient.store.layout
     for path in (layout.sessions, layout.output_root, layout.log_dir):
@@ -377,11 +408,13 @@ CHECKS = (
     _database_links,
     _foreign_files,
     _strays,
+    _orphaned,
     _zombies,
     _records,
     _index,
     _halves,
     _programs,
+    _supervision,
     _room,
     _log_filesystem,
     _database_health,

@@ -54,8 +54,11 @@ def launch(
     args: tuple[str, ...] | None,
     *,
     resume: bool,
+    restarts: int | None = None,
 ) -> Launched:
     """Start (or resume) a session in a process of its own. `args` None: those of the last attempt.
+
+    `restarts` is what the record shall say of resumes by itself; nothing where a person asks.
 
     Raises: Busy when it runs; Refused when its state forbids it; UsageError when its task cannot reach its agent.
     """
@@ -87,6 +90,7 @@ def launch(
             runs_claude=spec.runs_claude,
             boot=boot_identity(),
             external=False,
+            restarts=restarts,
             **_NOTHING_ENDED,
         )
         _prepare(paths, starting)

@@ -3,12 +3,12 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hive_session import proctree
 from hive_session.durable import read_file, replace_file
 from hive_session.errors import IoFailed
-from hive_session.lifecycle import may_change
+from hive_session.lifecycle import awaits_restart, may_change
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.liveness import run_is_alive
 from hive_session.ondisk.records import SessionRecord, format_time
@@ -35,7 +35,7 @@ def stop_session(store: Store, session_id: str, grace_s: float) -> Stopped:
     record = store.settled(session_id)
     if record.terminal:
         end_strays(session_id, grace_s)  # runner and witness may have been killed before their agent
-        return Stopped("already_stopped", record)
+        return Stopped("already_stopped", store.change(session_id, _kept_down) if awaits_restart(record) else record)
     if not run_is_alive(paths.run_lock):
         return Stopped("stopped", store.change(session_id, lambda found: _cancelled(store, found)))
     replace_file(paths.stop_request, f"{format_time(store.now(), millis=True)} {grace_s:g}\n".encode())
@@ -46,9 +46,12 @@ def stop_session(store: Store, session_id: str, grace_s: float) -> Stopped:
     return Stopped("stopped", store.settled(session_id))
 
 
-def _cancelled(store: Store, record: SessionRecord) -> SessionRecord:
-    from dataclasses import replace
+def _kept_down(record: SessionRecord) -> SessionRecord:
+    """One that was interrupted and would be resumed at the next start: whoever stops it does not want that."""
+    return replace(record, restart=None) if awaits_restart(record) else record
 
+
+def _cancelled(store: Store, record: SessionRecord) -> SessionRecord:
     if record.terminal or not may_change(record.status, "failed"):
         return record
     return replace(record, status="failed", reason="cancelled", ended=format_time(store.now(), millis=True))

@@ -17,7 +17,16 @@ from hive_session.ondisk.exposition import CONTENT_TYPE
 from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
-from hive_session.ondisk.serving import address_of, flag_parser, no_address, read_config, refusal, say, settle
+from hive_session.ondisk.serving import (
+    address_of,
+    flag_parser,
+    no_address,
+    read_config,
+    refusal,
+    say,
+    settle,
+    start_log,
+)
 from hive_session.ondisk.sessions import Sessions
 from hive_session.ondisk.settings import BadSetting
 from hive_session.ondisk.version import VERSION
@@ -236,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BadSetting, OSError) as exc:
         return _fail(*refusal(exc))
     layout = resolve_layout(os.environ, acting_home(os.environ), os.path.isdir)
-    logging.basicConfig(format=f"%(asctime)s {PROGRAM}: %(message)s", level=logging.INFO, stream=sys.stderr)
+    start_log(PROGRAM)
     settle(layout)
     try:
         asyncio.run(serve(settings, layout))
@@ -278,5 +287,5 @@ def read_settings(argv: Sequence[str]) -> Settings:
 
 
 def _fail(code: int, what: str) -> int:
-    say(PROGRAM, what)
+    say(PROGRAM, what, "error")
     return code

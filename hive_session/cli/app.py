@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hive_session.cli import running, sessions, upkeep, watching
+from hive_session.cli import running, sessions, top, upkeep, watching
 from hive_session.errors import HiveError, from_os_error
 from hive_session.ondisk.version import VERSION
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     '  hive-session run "Build the importer"\n  hive-session ls --status running\n\n'
     "Paths come from HIVE_WORKSPACE, HIVE_OUTPUT_ROOT and HIVE_LOG_DIR; settings from HIVE_CONFIG (docs/format.md).",
 )
-for group in (sessions, running, watching, upkeep):
+for group in (sessions, running, watching, top, upkeep):
     group.register(app)
 
 

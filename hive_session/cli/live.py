@@ -10,7 +10,7 @@ import termios
 import time
 import tty
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hive_session.ondisk.agent_figures import agent_objects
 from hive_session.ondisk.cards import Change
@@ -123,10 +123,32 @@ def follow(layout: Layout, session_id: str | None, interval_s: float) -> None:
     view = View(layout, session_id)
     try:
         view.open()
-        with Screen(FOOT if session_id else FOOT_ALL) as screen:
-            _Loop(view, screen, interval_s).run()
+        show(view, FOOT if session_id else FOOT_ALL, interval_s)
     finally:
         view.sessions.close()
+
+
+class Shown(Protocol):
+    """What a screen shows."""
+
+    sessions: Sessions
+    changed: bool  # it would look different now
+
+    @property
+    def ticking(self) -> bool:
+        """True while it looks different as time goes by."""
+
+    def catch_up(self) -> bool:
+        """Take in what changed on disk, a slice at a time. True: there is more; call again at once."""
+
+    def lines(self, width: int, height: int | None) -> list[Line]:
+        """The picture at this moment, every line at most `width` columns."""
+
+
+def show(view: Shown, foot: str, interval_s: float) -> None:
+    """Draw it on the terminal, with `foot` below, until the person there wants no more."""
+    with Screen(foot) as screen:
+        _Loop(view, screen, interval_s).run()
 
 
 class Screen:
@@ -180,7 +202,7 @@ class Screen:
         os.kill(os.getpid(), signal.SIGSTOP)
         self._take()
 
-    def draw(self, view: View) -> None:
+    def draw(self, view: Shown) -> None:
         """Show the view as it is now, in the size that the terminal has now."""
         from rich.text import Text
 
@@ -204,7 +226,7 @@ def _terminal_size() -> tuple[int, int]:
 class _Loop:
     """Waits for changes, keys and signals, and draws when it is due."""
 
-    def __init__(self, view: View, screen: Screen, interval_s: float) -> None:
+    def __init__(self, view: Shown, screen: Screen, interval_s: float) -> None:
         self.view = view
         self.screen = screen
         self.interval_s = interval_s

@@ -23,6 +23,7 @@ from hive_session.cli.sessions import (
     AgentName,
     Id,
     Labels,
+    Restart,
     TaskFile,
     Timeout,
     Variables,
@@ -73,10 +74,11 @@ def run(
     timeout: Timeout = None,
     label: Labels = None,
     env: Variables = None,
+    restart: Restart = "no",
     json: Annotated[bool, typer.Option("--json", help="Print the final record instead.")] = False,
 ) -> int:
     context = open_context()
-    request = create_request(context, words, task_file, agent, timeout, label, env)
+    request = create_request(context, words, task_file, agent, timeout, label, env, restart)
     become_user(context)
     record = making.create_session(context.store, request)
     launched = launch(context.store, context.config, os.environ, record.session_id, None, resume=False)

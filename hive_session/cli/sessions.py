@@ -37,6 +37,12 @@ AgentName = Annotated[
 ]
 Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="End the run after this time.")]
 Labels = Annotated[list[str] | None, typer.Option(metavar="K=V", help="For `ls --label`; may be repeated.")]
+Restart = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN", help="on-interrupt: resume it at the next start, where the machine or container went down."
+    ),
+]
 Variables = Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for the agent; may be repeated.")]
 WRITE_CODES = (0, 1, 2, 65, 73, 74, 75, 77, 78)
 
@@ -74,10 +80,11 @@ def create(
     ] = None,
     label: Labels = None,
     env: Variables = None,
+    restart: Restart = "no",
     json: Annotated[bool, typer.Option("--json", help="Print the whole record instead of the id.")] = False,
 ) -> None:
     context = open_context()
-    request = create_request(context, words, task_file, agent, timeout, label, env)
+    request = create_request(context, words, task_file, agent, timeout, label, env, restart)
     if key is not None and not key:
         raise UsageError("--key is empty")
     become_user(context)
@@ -98,6 +105,7 @@ def create_request(
     timeout_s: float | None,
     label: list[str] | None,
     env: list[str] | None,
+    restart: str,
 ) -> making.CreateRequest:
     """The checked request behind the words of `create` and `run`. Raises: UsageError."""
     texts = _texts(words or [], task_file)
@@ -113,6 +121,7 @@ def create_request(
         metadata=making.decode_metadata(texts[2] if len(texts) > 2 else None),
         agent=chosen,
         timeout_s=timeout_s,
+        restart=making.check_restart(restart),
         labels=making.parse_pairs(label or [], "--label"),
         env=making.parse_pairs(env or [], "--env"),
     )

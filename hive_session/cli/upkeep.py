@@ -15,6 +15,8 @@ from hive_session.create import make_roots
 from hive_session.doctor import Finding, Patient, examine
 from hive_session.errors import UsageError
 from hive_session.reconcile import reconcile as reconcile_all
+from hive_session.reconcile import record_report
+from hive_session.recovery import resume_interrupted
 from hive_session.vacuum import Vacuumed, vacuum_session
 
 HOUR_S = 3600.0
@@ -107,18 +109,27 @@ def vacuum(session: Annotated[str | None, typer.Argument(metavar="[ID]")] = None
 
 
 RECONCILE_HELP = help_text(
-    "Put right what a crash or reboot left: mark runs that did not survive, end their strays, remove halves, rebuild the index. "
-    "Meant for every start of the machine or container; harmless at any time.",
-    ["hive-session reconcile", "hive-session reconcile --json"],
+    "Put right what a crash or reboot left: mark runs that did not survive, end their strays, remove halves, rebuild the index; "
+    "leave the report in .swarm/reconcile.json. Harmless at any time. With --resume, meant for each start of the machine or "
+    "container, go on with the sessions made with --restart on-interrupt that were interrupted; one that is interrupted six "
+    "times in a row within ten minutes is given up.",
+    ["hive-session reconcile", "hive-session reconcile --resume --json"],
     (0, 2, 74, 77, 78),
 )
 
 
-def reconcile(json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:
+def reconcile(
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted and wants it.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
     context, _ = acting_context(takes_all=True)
+    store = context.store
     try:
-        make_roots(context.store.layout)
-        report = reconcile_all(context.store, context.config.stop_grace_s)
+        make_roots(store.layout)
+        report = reconcile_all(store, context.config.stop_grace_s)
+        if resume:
+            report.resume = resume_interrupted(store, context.config, os.environ)
+        record_report(store, report)
     except OSError as exc:
         raise errors.from_os_error(exc, "reconciling:") from None
     if json:

@@ -3,12 +3,13 @@
 import os
 import shutil
 import sys
+from itertools import islice
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from hive_session.cli.context import acting_context, answer, complete_id, help_text, reading_context
+from hive_session.cli.context import acting_context, answer, complete_id, help_text, reading_context, warn
 from hive_session.cli.sessions import Id
 from hive_session.create import parse_pairs
 from hive_session.durable import append_line
@@ -23,6 +24,7 @@ from hive_session.table import ansi, plain
 
 RESERVED = "session"  # the one type that only hive-session itself writes
 CHUNK_BYTES = 1 << 20
+LINES = 200  # written in one go
 
 
 def register(app: typer.Typer) -> None:
@@ -112,15 +114,32 @@ def watch(
 
 
 LOGS_HELP = help_text(
-    "Print a session's log from its beginning, across rotations; with -f go on until the session ends.",
-    ["hive-session logs 550e8400-e29b-41d4-a716-446655440000", "hive-session logs -f 550e --from 1048576"],
+    "Print a session's log from its beginning, across rotations; with -f go on until the session ends. With --all: the logs of "
+    "all sessions, programs and supervisord as one, by time, each line after the name of its program or the first eight digits "
+    "of its session; with -f go on until Ctrl-C.",
+    ["hive-session logs -f 550e8400-e29b-41d4-a716-446655440000", "hive-session logs --all --since 1h -f"],
     (0, 1, 2, 65),
 )
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the session has ended.")]
 From = Annotated[int, typer.Option("--from", metavar="OFFSET", min=0, help="Begin at this byte.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="AGE", help="With --all: only lines not older than AGE: 30m, 24h, 7d.")
+]
 
 
-def logs(session: Id, follow: Follow = False, start: From = 0) -> None:
+def logs(
+    session: Annotated[str | None, typer.Argument(metavar="[ID]", autocompletion=complete_id)] = None,
+    follow: Follow = False,
+    start: From = 0,
+    all_: Annotated[bool, typer.Option("--all", help="All logs of the suite, merged by time.")] = False,
+    since: Since = None,
+) -> None:
+    if all_:
+        if session is not None or start:
+            raise UsageError("--all takes neither an ID nor --from", "leave them out, or leave --all out")
+        return _print_all_logs(follow, parse_age(since, "--since"))
+    if session is None or since is not None:
+        raise UsageError("no session is named" if session is None else "--since goes with --all", "or give --all")
     context, session_id = reading_context(session)
     context.store.read(session_id)
     paths = context.store.paths(session_id)
@@ -132,6 +151,24 @@ def logs(session: Id, follow: Follow = False, start: From = 0) -> None:
     while data:
         answer(data)
         data, offset = read_log(paths, offset, CHUNK_BYTES)
+
+
+def _print_all_logs(follow: bool, age_s: float | None) -> None:
+    from hive_session.all_logs import AllLogs, log_directories  # here, not above: inotify takes ctypes
+    from hive_session.merged_log import shown
+
+    context, _ = reading_context()
+    layout = context.store.layout
+    since_ms = 0 if age_s is None else int((context.store.now() - age_s) * 1000)
+    found = AllLogs(layout, log_directories(layout, os.environ), warn, since_ms=since_ms)
+    try:
+        lines = map(shown, found.past(whole=not follow))
+        while batch := b"".join(islice(lines, LINES)):
+            answer(batch)
+        for coming in found.coming() if follow else ():
+            answer(b"".join(map(shown, coming)))
+    finally:
+        found.close()
 
 
 TELEMETRY_HELP = help_text(

@@ -141,6 +141,11 @@ class Layout:
         return f"{self.workspace}/{SWARM}/audit.jsonl"
 
     @property
+    def reconciled(self) -> str:
+        """What the last `reconcile` found and did."""
+        return f"{self.workspace}/{SWARM}/reconcile.json"
+
+    @property
     def slots(self) -> str:
         return f"{self.workspace}/{SWARM}/slots"
 

@@ -14,6 +14,7 @@ SCHEMA = 1
 STATUSES = ("created", "starting", "running", "completed", "failed")
 TERMINAL = ("completed", "failed")
 PRIORITIES = ("high", "medium", "low")
+ON_INTERRUPT = "on-interrupt"
 REASONS = ("exit", "signal", "timeout", "cancelled", "lost", "interrupted", "spawn_error")
 MAX_RECORD_BYTES = 64 << 20  # a session.json beyond this is refused unread: no task comes near it
 
@@ -70,6 +71,8 @@ class SessionRecord:
     timeout_s: float | None = None
     request_sha256: str | None = None  # of the create request, when it had a --key
     runs_claude: bool = False  # Claude Code runs beneath the agent: its exit is the session's
+    restart: str | None = None  # ON_INTERRUPT: resumed by `reconcile --resume` where the machine went down; else never
+    restarts: int | None = None  # how often in a row it was, without running for long in between
     external: bool = False  # driven by update-status from outside: its liveness is not ours to judge
     attempt: int = 0  # starts so far
     started: str | None = None
@@ -111,6 +114,7 @@ _KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
             "priority",
             "agent",
             "request_sha256",
+            "restart",
             "started",
             "ended",
             "reason",
@@ -121,7 +125,7 @@ _KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, str),
         "not text",
     ),
-    (("exit_code", "signal", "pid", "attempt"), lambda value: type(value) is int, "not a whole number"),
+    (("exit_code", "signal", "pid", "attempt", "restarts"), lambda value: type(value) is int, "not a whole number"),
     (("timeout_s",), lambda value: type(value) in (int, float), "not a number"),
     (("external", "runs_claude"), lambda value: isinstance(value, bool), "not true or false"),
     (("args", "env"), _is_texts, "not a list of texts"),

@@ -6,14 +6,17 @@ import errno
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from hive_session.ondisk.home import acting_user
+from hive_session.ondisk.journal import entry, secrets_in, wants_json
 from hive_session.ondisk.settings import DEFAULT_FILE, BadFlag, BadSetting
 from hive_session.ondisk.version import VERSION
 
 if TYPE_CHECKING:
     import argparse
+    from types import TracebackType
 
     from hive_session.ondisk.layout import Layout
 
@@ -74,9 +77,49 @@ def flag_parser(program: str, description: str, epilog: str) -> argparse.Argumen
     return parser
 
 
-def say(program: str, what: str) -> None:
-    """One line for whoever started the program."""
-    sys.stderr.write(f"{program}: {what}\n")
+def start_log(program: str) -> None:
+    """Log to stderr from now on, a line an event: text, or JSON where HIVE_LOG_FORMAT says so, crashes of ours included."""
+    if not wants_json(os.environ):
+        logging.basicConfig(format=f"%(asctime)s {program}: %(message)s", level=logging.INFO, stream=sys.stderr)
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines(program))
+    handler.terminator = ""
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+    def crashed(kind: type[BaseException], exc: BaseException, at: TracebackType | None) -> None:
+        log.critical("crashed: %s", kind.__name__, exc_info=(kind, exc, at))
+
+    sys.excepthook = crashed
+
+
+class _JsonLines(logging.Formatter):
+    """An event as `entry` puts it."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+        self._secrets = secrets_in(os.environ)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return entry(
+            self._program,
+            record.getMessage(),
+            now_s=record.created,
+            pid=record.process or os.getpid(),
+            level=record.levelname,
+            exception=self.formatException(record.exc_info) if record.exc_info else record.stack_info,
+            secrets=self._secrets,
+        )
+
+
+def say(program: str, what: str, level: str = "info") -> None:
+    """One line for whoever started the program, in the format of its log."""
+    line = f"{program}: {what}\n"
+    if wants_json(os.environ):
+        secrets = secrets_in(os.environ)
+        line = entry(program, what, now_s=time.time(), pid=os.getpid(), level=level, secrets=secrets)
+    sys.stderr.write(line)
     sys.stderr.flush()
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import orjson
 
+from hive_session.ondisk.journal import entry, secrets_in, wants_json
+from hive_session.ondisk.serving import say, start_log
 from mcp_tcp.http import JSON, Response, serve_http
 from mcp_tcp.proxy.child import Command, adopt_orphans, remove_leftovers
 from mcp_tcp.proxy.connection import Connection, Sessions
@@ -23,6 +25,8 @@ from mcp_tcp.proxy.connection import Connection, Sessions
 if TYPE_CHECKING:
     import argparse
     import asyncio
+
+PROGRAM = "mcp-tcp-proxy"
 
 # As hive_session.errors has them.
 EXIT_USAGE = 2
@@ -74,9 +78,11 @@ class Config:
 def main() -> int:
     """Entry point of `mcp-tcp-proxy`; returns its exit code."""
     try:
+        if wants_json(os.environ):
+            start_log(PROGRAM)  # for crashes, and what asyncio has to say
         return run(read_config(sys.argv[1:], os.environ))
     except CannotServe as exc:
-        print(f"mcp-tcp-proxy: {exc}", file=sys.stderr)  # noqa: T201 -- the one line for whoever started it
+        say(PROGRAM, str(exc), "error")
         return exc.exit_code
 
 
@@ -119,8 +125,11 @@ async def serve(config: Config, listener: socket.socket) -> None:
 def log(text: str) -> None:
     """Write one line to stderr, with the time. A stderr that is gone keeps nobody from working."""
     now_s = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s))
-    line = f"{stamp}.{int(now_s % 1 * 1000):03}Z mcp-tcp-proxy: {text}\n"
+    if wants_json(os.environ):
+        line = entry(PROGRAM, text, now_s=now_s, pid=os.getpid(), secrets=secrets_in(os.environ))
+    else:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s))
+        line = f"{stamp}.{int(now_s % 1 * 1000):03}Z {PROGRAM}: {text}\n"
     try:
         os.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:

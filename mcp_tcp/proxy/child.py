@@ -23,7 +23,6 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -183,7 +182,7 @@ def _be_keeper(command: Command, control: socket.socket, stdio: tuple[int, int, 
         status = 0
     finally:
         if status:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())  # as the log has it
             sys.stderr.flush()
         os._exit(status)
 

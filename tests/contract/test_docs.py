@@ -22,6 +22,7 @@ from hive_session.isolation import WITHHELD, session_environment
 from hive_session.lifecycle import RESUMABLE, TRANSITIONS
 from hive_session.listing import COLUMNS
 from hive_session.ondisk.index import Row, encode_index
+from hive_session.ondisk.journal import entry
 from hive_session.ondisk.layout import Layout, SessionPaths
 from hive_session.ondisk.records import (
     PRIORITIES,
@@ -33,6 +34,9 @@ from hive_session.ondisk.records import (
     Usage,
     decode_session,
 )
+from hive_session.reconcile import Report, record_report
+from hive_session.recovery import Resumed
+from hive_session.store import Store
 from mcp_tcp import settings as mcp_settings
 from ws_relay import settings as ws_settings
 
@@ -132,6 +136,8 @@ def test_every_option_that_a_document_names_exists(document: Path) -> None:
     known.update(
         option for path in (ROOT / "mcp_tcp").rglob("*.py") for option in re.findall(r'"(--[a-z-]+)"', text_of(path))
     )
+    for script in [*(ROOT / "bin").iterdir(), *(ROOT / "hive_session" / "suite").glob("*.py")]:
+        known.update(OPTION.findall(text_of(script)))
     assert set(OPTION.findall(text_of(document))) <= known
 
 
@@ -286,7 +292,7 @@ def test_a_session_s_files_are_those_of_the_tables() -> None:
 def test_the_shared_places_are_those_of_the_picture() -> None:
     picture = text_of(FORMAT).partition("```\n")[2].partition("```")[0]
     layout = Layout("/w", "/o", "/l")
-    for name in ("swarm", "sessions", "index", "index_lock", "trash", "audit", "slots"):
+    for name in ("swarm", "sessions", "index", "index_lock", "trash", "audit", "reconciled", "slots"):
         assert re.search(rf"(?<![\w.]){re.escape(Path(getattr(layout, name)).name)}\b", picture), name
 
 
@@ -305,6 +311,22 @@ def test_a_line_of_the_audit_file_holds_what_is_described(tmp_path: Path) -> Non
     assert empty_trash(layout, now=1_795_345_867.0) == [ID]
     described = section(FORMAT, "## Cleanup and audit.jsonl").partition("never rewritten): ")[2]
     assert quoted(described) == list(orjson.loads(Path(layout.audit).read_bytes()))
+
+
+def test_a_report_of_reconcile_holds_what_its_table_says(tmp_path: Path) -> None:
+    store = Store(Layout(str(tmp_path), "/o", "/l"), lambda: 1_795_345_867.0)
+    Path(store.layout.swarm).mkdir()
+    record_report(store, Report(halves=["/w/half"], resume=Resumed()))
+    rows = table(section(FORMAT, "## Reconcile and reconcile.json"), "field", "type", "meaning")
+    report = Path(store.layout.reconciled).read_bytes()
+    assert sorted(name for names, _, _ in rows for name in quoted(names)) == sorted(orjson.loads(report))
+    assert Path(store.layout.audit).read_bytes() == orjson.dumps(orjson.loads(report)) + b"\n"
+
+
+def test_an_event_of_a_program_s_log_holds_what_its_table_says() -> None:
+    rows = table(section(FORMAT, "## Logs of the programs"), "field", "type", "meaning")
+    event = entry("ws-relay", "x", now_s=0.0, pid=1, exception="y")
+    assert [name for names, _, _ in rows for name in quoted(names)] == list(orjson.loads(event))
 
 
 def test_the_settings_are_those_of_the_table_with_their_defaults() -> None:

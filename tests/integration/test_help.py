@@ -9,7 +9,7 @@ from tests.integration.console import Console
 
 COMMANDS = sorted(str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands)
 PROMISED = (
-    "create start status get list output-dir log update-status cleanup init stop resume wait logs run ls watch telemetry emit "
+    "create start status get list output-dir log update-status cleanup init stop resume wait logs run ls watch top telemetry emit "
     "vacuum reconcile reindex doctor"
 )
 THE_AGENT_S = ("--max-workers", "--model")  # options in examples that are not hive-session's

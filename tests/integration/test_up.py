@@ -1,7 +1,9 @@
-"""bin/up: the session and, beside it, a page and a data plane that are there for as long as it runs."""
+"""bin/up: one session run to its end, and beside it the suite, which is left running."""
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import urllib.request
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.hive import Hive, until
+from tests.integration.hive import until
+from tests.integration.supervised import CALL_S, LASTING, Done, Supervised
 
 UP = Path(__file__).parents[2] / "bin/up"
 PAGE = re.compile(r"^Watch it live:  (http://\S+/)$", re.MULTILINE)
@@ -19,64 +22,90 @@ LINE = re.compile(r"MCP on (\S+):(\d+); .*\n  (echo .* \| nc \S+ \d+)\n")
 
 
 @pytest.fixture
-def hive(tmp_path: Path) -> Iterator[Hive]:
-    with Hive(tmp_path / "hive") as hive:
-        yield hive
+def suite(tmp_path: Path) -> Iterator[Supervised]:
+    with Supervised(tmp_path / "h") as suite:
+        yield suite
 
 
 @contextmanager
-def up(hive: Hive, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """bin/up at work, and the file that takes what it says."""
-    said = hive.root / "said"
+def up(suite: Supervised, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """bin/up at work in a session of its own, as from a terminal, and the file that takes what it says."""
+    said = suite.root / "said"
     with said.open("wb") as out:
         call = subprocess.Popen(
-            [UP, "Show it"],
-            env={**hive.env, "MCP_HEALTH_PORT": "0", "MCP_BRIDGE_PORT": "0", **env},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
+            [UP, *words], env=suite.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
         try:
             yield call, said
         finally:
-            call.terminate()
+            call.kill()
             call.wait()
 
 
-def line_to_try(said: Path) -> re.Match[str]:
-    return until(lambda: LINE.search(said.read_text(encoding="utf-8")), "the line to try")
+def ask(suite: Supervised, *words: str) -> Done:
+    """bin/up WORDS… to its end."""
+    return subprocess.run([UP, *words], env=suite.env, capture_output=True, encoding="utf-8", timeout=CALL_S)
 
 
-def is_gone(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def found(pattern: re.Pattern[str], said: Path) -> re.Match[str]:
+    return until(lambda: pattern.search(said.read_text(encoding="utf-8")), pattern.pattern)
 
 
 @pytest.mark.slow
-def test_the_line_it_prints_shows_the_running_agents_and_the_server_ends_with_the_session(hive: Hive) -> None:
-    with up(hive, MCP_TCP_PORT="0") as (call, said):
-        _, port, command = line_to_try(said).groups()
+def test_the_lines_it_prints_show_the_running_agents_and_the_suite_is_left_running(suite: Supervised) -> None:
+    with up(suite, "Show it") as (call, said):
+        command = found(LINE, said)[3]
 
         def roles() -> set[str]:
             """Of the agents at work."""
             done = subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=20)
-            found = json.loads(done.stdout)["result"]["agents"]
-            return {agent["role"] for agent in found if agent["status"] in ("working", "waiting")}
+            agents = json.loads(done.stdout)["result"]["agents"]
+            return {agent["role"] for agent in agents if agent["status"] in ("working", "waiting")}
 
-        page = PAGE.search(said.read_text(encoding="utf-8"))
-        assert page
-        with urllib.request.urlopen(page[1], timeout=5) as answered:
+        with urllib.request.urlopen(found(PAGE, said)[1], timeout=5) as answered:
             assert b"<title>" in answered.read()
         until(lambda: roles() == {"queen", "worker"}, "a queen and a worker in the answer")
         assert call.wait(timeout=40) == 0
-    until(lambda: is_gone(int(port)), "the end of the server")
+    assert "bin/up --stop" in said.read_text(encoding="utf-8")
+    pids = suite.pids()
+    until(lambda: suite.states()["reconcile"] == "EXITED", "the end of reconcile")
+    status = ask(suite, "--status")
+    assert status.returncode == 0
+    assert dict(line.split()[:2] for line in status.stdout.splitlines()) == {
+        "reconcile": "EXITED",
+        **dict.fromkeys(LASTING, "RUNNING"),
+    }
+    again = ask(suite, "once more", "--agent", suite.shell("exit 7"))
+    assert again.returncode == 7
+    assert "runs already" in again.stderr and PAGE.search(again.stdout)
+    assert suite.pids() == pids
+    assert ask(suite, "--stop").returncode == 0
+    assert suite.processes() == []
+    gone = ask(suite, "--status")
+    assert gone.returncode == 3 and "does not run" in gone.stderr
 
 
-def test_where_its_port_is_taken_another_is_named(hive: Hive) -> None:
+def test_whoever_kills_it_kills_neither_the_suite_nor_the_session(suite: Supervised) -> None:
+    gate = suite.root / "gate"
+    agent = suite.shell(f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 7")
+    with up(suite, "Wait", "--agent", agent) as (call, said):
+        found(LINE, said)
+        (session_id,) = until(lambda: list(suite.index()), "a session")
+        run = suite.run(session_id)
+        os.killpg(call.pid, signal.SIGHUP)
+        os.killpg(call.pid, signal.SIGKILL)
+        call.wait()
+    assert suite.pids().keys() == set(LASTING)
+    assert suite.record(session_id)["status"] == "running" and suite.run(session_id) == run
+    gate.touch()
+    assert suite.ended(session_id)["exit_code"] == 7
+
+
+def test_without_the_whole_suite_the_session_runs_all_the_same(suite: Supervised) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with up(hive, MCP_TCP_PORT=port) as (_, said):
-            other = line_to_try(said)[2]
-            assert other != port
-            assert not is_gone(int(other))
-    until(lambda: is_gone(int(other)), "the end of the server")
+        suite.env["MCP_TCP_PORT"] = port
+        done = ask(suite, "work", "--agent", suite.shell("exit 7"))
+    assert done.returncode == 7
+    assert any("mcp-tcp-server" in line and port in line for line in done.stderr.splitlines())
+    assert PAGE.search(done.stdout) and not LINE.search(done.stdout)

@@ -24,7 +24,7 @@ QUIET_S = 0.6  # many times the interval of the tests that look whether nothing 
 
 
 class Terminal:
-    """A terminal of its own size with `hive-session watch` in front of it; `raw` is all that was written to it."""
+    """A terminal of its own size with a command of hive-session in front of it; `raw` is all that was written to it."""
 
     def __init__(self, console: Console, words: tuple[str, ...], rows: int, wide: int, env: Mapping[str, str]) -> None:
         self._end, there = pty.openpty()
@@ -32,7 +32,7 @@ class Terminal:
         self.resize(rows, wide)
         self.before = termios.tcgetattr(self._end)
         self.process = subprocess.Popen(
-            [SCRIPT, "watch", *words],
+            [SCRIPT, *words],
             env={**console.env, "TERM": "xterm-256color", **env},
             stdin=there,
             stdout=there,
@@ -86,9 +86,14 @@ class Terminal:
 
 @contextmanager
 def watching(
-    console: Console, *words: str, rows: int = 24, wide: int = 80, env: Mapping[str, str] | None = None
+    console: Console,
+    *words: str,
+    command: str = "watch",
+    rows: int = 24,
+    wide: int = 80,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Terminal]:
-    terminal = Terminal(console, words, rows, wide, env or {})
+    terminal = Terminal(console, (command, *words), rows, wide, env or {})
     try:
         yield terminal
     finally:

@@ -72,6 +72,7 @@ def test_every_shared_path_lies_where_the_format_says() -> None:
         "trash": "/w/.swarm/trash",
         "server_instance": "/w/.swarm/tcp-server-instance",
         "audit": "/w/.swarm/audit.jsonl",
+        "reconciled": "/w/.swarm/reconcile.json",
         "slots": "/w/.swarm/slots",
         "shared_database": "/w/.swarm/memory.db",
     }

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from hive_session.lifecycle import (
     FALLBACK_CODES,
+    RESTARTS_MAX,
     RESUMABLE,
     TRANSITIONS,
+    awaits_restart,
     may_change,
+    next_restart,
     outcome_code,
 )
 from hive_session.ondisk.records import REASONS, STATUSES, TERMINAL, SessionRecord
@@ -170,3 +173,43 @@ def test_the_agents_own_code_wins() -> None:
 )
 def test_an_end_is_told_in_words(fields: dict[str, Any], words: str) -> None:
     assert describe_end(record(**fields)) == words
+
+
+def interrupted(**fields: Any) -> SessionRecord:
+    """A session that was interrupted after a minute and asked to be resumed."""
+    known = {"status": "failed", "reason": "interrupted", "restart": "on-interrupt"}
+    lasted = {"started": "2026-11-22T09:00:00.000+00:00", "ended": "2026-11-22T09:01:00.000+00:00"}
+    return record(**{**known, **lasted, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "awaits"),
+    [
+        ({}, True),
+        ({"restart": None}, False),
+        ({"restart": "always"}, False),
+        ({"reason": "cancelled"}, False),
+        ({"reason": "lost"}, False),
+        ({"status": "running", "reason": None}, False),
+    ],
+)
+def test_only_what_was_interrupted_and_asked_for_it_awaits_a_restart(fields: dict[str, Any], awaits: bool) -> None:
+    assert awaits_restart(interrupted(**fields)) is awaits
+
+
+@pytest.mark.parametrize(
+    ("fields", "number"),
+    [
+        ({}, 1),
+        ({"restarts": 1}, 2),
+        ({"restarts": RESTARTS_MAX - 1}, RESTARTS_MAX),
+        ({"restarts": RESTARTS_MAX}, None),
+        ({"restarts": RESTARTS_MAX, "ended": "2026-11-22T09:09:59.999+00:00"}, None),
+        ({"restarts": RESTARTS_MAX, "ended": "2026-11-22T09:10:00.000+00:00"}, 1),
+        ({"restarts": 2, "ended": "2026-11-22T08:00:00.000+00:00"}, 3),  # the clock was set back
+        ({"restarts": 2, "started": None}, 3),
+        ({"restarts": 2, "ended": "?"}, 3),
+    ],
+)
+def test_restarts_are_counted_while_runs_are_short(fields: dict[str, Any], number: int | None) -> None:
+    assert next_restart(interrupted(**fields)) == number
