@@ -45,8 +45,9 @@ async function record(page, { foreign, problems }) {
   page.on("console", (message) => {
     const text = message.text();
     const broken = text.startsWith("[csp] ") || text.includes("Content Security Policy");
-    // A relay that is away, or that asks for a token, makes the browser itself complain about the connection.
-    if (broken || (message.type() === "error" && !/net::ERR_|WebSocket connection to|status of 401/.test(text))) problems.push(text);
+    // A relay that is away, that asks for a token, or that knows no such session makes the browser itself complain.
+    const answered = /net::ERR_|WebSocket connection to|status of 401/.test(text) || /\/api\/sessions\/[^/]+$/.test(message.location().url);
+    if (broken || (message.type() === "error" && !answered)) problems.push(text);
   });
   await page.addInitScript(() => {
     addEventListener("securitypolicyviolation", (event) => console.error(`[csp] ${event.effectiveDirective} ${event.blockedURI}`));

@@ -2,8 +2,6 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { layoutSession, packSessions } from "../../ws_relay/page/js/layout.js";
-import { buildScene, nodeRadius } from "../../ws_relay/page/js/scene.js";
-import { ID } from "./events.mjs";
 
 function hive(workers, more = []) {
   return [
@@ -78,34 +76,4 @@ test("the same sessions give the same picture", () => {
     { id: "c", radius: 120 },
   ];
   assert.deepEqual(packSessions(circles), packSessions(circles));
-});
-
-test("a scene links parents once, messages where no parent link is, and shows a session without agents", () => {
-  const agent = (name, parent, role) => [
-    name,
-    { agent: name, parent_id: parent && `${ID}/${parent}`, role, status: "working", tokens: 0 },
-  ];
-  const agents = new Map([agent("queen", null, "queen"), agent("a", "queen", "worker"), agent("b", "queen", "worker")]);
-  const links = new Map([
-    ["queen>a", 1],
-    ["a>queen", 2],
-    ["a>b", 1],
-    ["b>a", 1],
-    ["a>gone", 1],
-  ]);
-  const scene = buildScene([
-    { row: { session_id: ID, status: "running" }, agents, links },
-    { row: { session_id: "none", status: "created" }, agents: new Map(), links: new Map() },
-  ]);
-  assert.deepEqual(
-    scene.links.map(({ kind }) => kind),
-    ["parent", "parent", "message"],
-  );
-  assert.equal(scene.nodes.length, 4);
-  assert.equal(scene.nodes[3].mark, "waiting");
-});
-
-test("size tells the role first, then the tokens", () => {
-  assert.ok(nodeRadius("worker", 1e6) > nodeRadius("worker", 0));
-  assert.ok(nodeRadius("worker", 1e12) <= nodeRadius("queen", 0));
 });

@@ -60,7 +60,7 @@ test("the time line spans from the first birth to the last end, or to now", () =
   assert.equal(spanOf([], 99_000), null);
 });
 
-test("curves show percent of a core, carried on between samples, and tokens a minute", () => {
+test("curves show percent of a core, carried on between samples", () => {
   const sample = (ts, cpu_ms) => ({ ts, type: "resources", cpu_ms, rss_bytes: 1000, processes: 1 });
   const { cpu, memory, tokens } = seriesOf(
     [sample(0, 0), sample(45_000, 22_500), usage(60_000, "q", 600), usage(61_000, "q", 600)],
@@ -70,8 +70,14 @@ test("curves show percent of a core, carried on between samples, and tokens a mi
   assert.equal(cpu[45], 50);
   assert.equal(cpu.at(-1), 50);
   assert.equal(memory[10], 1000);
-  assert.equal(tokens.filter((value) => value > 0).length, 1);
-  assert.equal(tokens[60], 36_000);
+  assert.equal(tokens[58], undefined);
+  assert.deepEqual(tokens.slice(59), new Array(31).fill(600));
+});
+
+test("tokens a minute are those of the last minute, and unknown before the first", () => {
+  const { tokens } = seriesOf([usage(0, "q", 100), usage(10_000, "w", 50), usage(80_000, "q", 400)], 0, 90_000);
+  assert.deepEqual([tokens[0], tokens[9], tokens[59], tokens[61], tokens[79], tokens[89]], [100, 150, 150, 50, 300, 300]);
+  assert.equal(seriesOf([], 0, 90_000).tokens.at(-1), undefined);
 });
 
 test("a curve needs two values", () => {

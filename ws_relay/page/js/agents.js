@@ -1,9 +1,10 @@
 // Tables of agents: the one in a session's panel, and the table view with all that the graph shows.
 
 import { activity, agentMark, agentOver, sessionMark, sessionState } from "./words.js";
-import { count, cut, duration, instant, money, shortId } from "./format.js";
+import { count, cut, duration, instant, money, plural, shortId } from "./format.js";
 import { h, keepChildren, setAttribute, setText } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
+import { Rows } from "./rows.js";
 import { runMs } from "./sessions.js";
 
 const MOST_ROWS = 2000;
@@ -25,15 +26,23 @@ function cells(...classes) {
   return classes.map((name) => h("td", { class: name || null }));
 }
 
-function open(row, onOpen) {
-  row.tabIndex = 0;
-  row.onclick = onOpen;
-  row.onkeydown = (event) => {
-    if (event.key !== "Enter") return;
-    event.stopPropagation();
-    onOpen();
-  };
-  return row;
+function row(className, cells, onOpen) {
+  return h("tr", { class: className, tabindex: -1, onclick: onOpen }, ...cells);
+}
+
+/** Bring the chosen row into sight, once for each choice and as soon as it is there. */
+class Chosen {
+  constructor(body) {
+    this.body = body;
+    this.seen = null;
+  }
+
+  show(key) {
+    if (key === this.seen) return;
+    const chosen = key && [...this.body.children].find((each) => each.dataset.key === key);
+    if (chosen) chosen.scrollIntoView({ block: "nearest" });
+    if (chosen || !key) this.seen = key;
+  }
 }
 
 function markedCell(cell, mark, text) {
@@ -46,9 +55,11 @@ function markedCell(cell, mark, text) {
 export class AgentTable {
   constructor(onChoose) {
     this.body = h("tbody");
-    this.element = h(
+    this.rows = new Rows(this.body);
+    this.chosen = new Chosen(this.body);
+    this.table = h(
       "table",
-      {},
+      { role: "grid", "aria-label": "Agents of the session" },
       h(
         "thead",
         {},
@@ -62,14 +73,21 @@ export class AgentTable {
       ),
       this.body,
     );
+    this.none = h("p", { class: "note" }, "No agents yet.");
+    this.element = h("div", {}, this.table, this.none);
     this.onChoose = onChoose;
   }
 
-  show({ row, agents }, chosen, now) {
+  clear() {
+    this.body.replaceChildren();
+    this.chosen.seen = null;
+  }
+
+  show({ row: session, agents }, chosen, now) {
     keepChildren(this.body, [...agents.values()], {
       keyOf: (agent) => agent.agent,
       make: (agent) =>
-        open(h("tr", {}, ...cells("wide", "wide", "number", "number", "number")), () => this.onChoose(agent.agent)),
+        row(null, cells("wide", "wide", "number", "number", "number"), () => this.onChoose(agent.agent)),
       update: (line, agent) => {
         const [name, does, tokens, cost, time] = line.children;
         setAttribute(line, "aria-selected", agent.agent === chosen ? "true" : null);
@@ -78,14 +96,19 @@ export class AgentTable {
         setText(does, activity(agent));
         setText(tokens, count(agent.tokens));
         setText(cost, money(agent.cost_usd));
-        setText(time, duration(agentMs(agent, row, now)));
+        setText(time, duration(agentMs(agent, session, now)));
       },
     });
+    this.table.hidden = !agents.size;
+    this.none.hidden = agents.size > 0;
+    setAttribute(this.table, "data-costs", [...agents.values()].some(({ cost_usd: cost }) => cost != null) ? "" : null);
+    this.rows.keep();
+    this.chosen.show(chosen);
   }
 }
 
 const COLUMNS = [
-  "Session / agent",
+  "Name",
   "State",
   "Does",
   "Tokens",
@@ -103,12 +126,14 @@ const NUMBERS = new Set(["Tokens", "Tools", "Cost", "Time"]);
 export class WholeTable {
   constructor(host, onChoose) {
     this.body = h("tbody");
+    this.rows = new Rows(this.body);
+    this.chosen = new Chosen(this.body);
     this.onChoose = onChoose;
     this.drawn = new WeakMap(); // row -> what it shows; rows of agents that did not change are left alone
     host.append(
       h(
         "table",
-        {},
+        { role: "grid" },
         h("caption", { class: "sr" }, "Sessions and their agents"),
         h(
           "thead",
@@ -148,15 +173,14 @@ export class WholeTable {
         else updateSession(element, session, now);
       },
     });
+    this.rows.keep();
+    this.chosen.show(chosen.session && `${chosen.session}/${chosen.agent ?? ""}`);
   }
 
   #make({ session, agent }) {
-    const line = h(
-      "tr",
-      { class: agent ? null : "of-session" },
-      ...cells("wide", "", "", "number", "number", "number", "", "", "number", "wide", "wide"),
-    );
-    return open(line, () => this.onChoose(session.row.session_id, agent?.agent ?? null));
+    const parts = cells("wide", "", "", "number", "number", "number", "", "", "number", "wide", "wide");
+    const choose = () => this.onChoose(session.row.session_id, agent?.agent ?? null);
+    return row(agent ? null : "of-session", parts, choose);
   }
 }
 
@@ -175,19 +199,21 @@ function updateSession(line, { row, agents }, now) {
     "",
     row.task,
   ]);
-  setAttribute(line, "aria-label", `session ${row.task}, ${sessionState(row)}, ${agents.size} agents`);
+  setAttribute(line, "aria-label", `session ${row.task}, ${sessionState(row)}, ${plural(agents.size, "agent")}`);
+  setAttribute(cell[0], "title", row.task || null);
 }
 
-function updateAgent(line, { row, agents }, agent, spoken, now) {
+function updateAgent(line, session, agent, spoken, now) {
   const cell = line.children;
+  const parent = parentOf(session, agent);
   markedCell(cell[0], agentMark(agent.status), agentName(agent));
-  const parent = agents.get(agent.parent_id?.slice(agent.parent_id.indexOf("/") + 1));
+  setAttribute(cell[0], "title", agent.task || null);
   fill(cell, [
     agent.status,
     agent.status === "working" ? activity(agent) : "",
     count(agent.tokens),
     money(agent.cost_usd),
-    duration(agentMs(agent, row, now)),
+    duration(agentMs(agent, session.row, now)),
     agent.role,
     parent ? agentName(parent) : "",
     count(agent.tool_uses),
@@ -200,8 +226,13 @@ function fill(cell, texts) {
   texts.forEach((text, index) => setText(cell[index + 1], text));
 }
 
+/** Who called an agent; undefined where nobody did, or nobody knows. */
+export function parentOf({ agents }, agent) {
+  return agents.get(agent.parent_id?.slice(agent.parent_id.indexOf("/") + 1));
+}
+
 /** Of each agent, whom it spoke with and how often. */
-function partners({ agents, links }) {
+export function partners({ agents, links }) {
   const found = new Map();
   for (const [link, messages] of links) {
     const [from, to] = link.split(">");

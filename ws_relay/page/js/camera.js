@@ -12,6 +12,11 @@ export function toScreen({ scale, left, top }, x, y) {
   return [x * scale + left, y * scale + top];
 }
 
+/** A camera for whoever paints: {scale, at(x, y)}. */
+export function viewOf(camera) {
+  return { scale: camera.scale, at: (x, y) => toScreen(camera, x, y) };
+}
+
 export function toPlane({ scale, left, top }, x, y) {
   return [(x - left) / scale, (y - top) / scale];
 }

@@ -1,12 +1,13 @@
 // Nodes and links on a 2-D canvas, for browsers that cannot do it on the GPU; same methods as graph.js.
 
-import { between, cameraFor, makeCamera, panBy, toPlane, toScreen, zoomAt } from "./camera.js";
+import { between, cameraFor, makeCamera, panBy, toPlane, viewOf, zoomAt } from "./camera.js";
 import { h } from "./dom.js";
 import { traceNode } from "./marks.js";
-import { colours, linkAlpha } from "./theme.js";
+import { linkAlpha } from "./scene.js";
+import { colours } from "./theme.js";
 
 export class CanvasRenderer {
-  constructor(host, onCamera) {
+  constructor(host, { width, height }, onCamera) {
     this.host = host;
     this.onCamera = onCamera;
     this.camera = makeCamera();
@@ -16,7 +17,7 @@ export class CanvasRenderer {
     this.ended = new AbortController();
     host.prepend(this.canvas);
     this.#listen();
-    this.resize();
+    this.resize(width, height);
   }
 
   /** Leave the host to another renderer. */
@@ -40,8 +41,11 @@ export class CanvasRenderer {
     this.draw();
   }
 
-  move(nodes) {
-    this.nodes = nodes;
+  setLooks() {
+    this.draw();
+  }
+
+  move() {
     this.draw();
   }
 
@@ -49,12 +53,8 @@ export class CanvasRenderer {
     this.draw();
   }
 
-  get scale() {
-    return this.camera.scale;
-  }
-
-  toScreen(x, y) {
-    return toScreen(this.camera, x, y);
+  get view() {
+    return viewOf(this.camera);
   }
 
   toSpace(left, top) {
@@ -62,17 +62,17 @@ export class CanvasRenderer {
   }
 
   show(box, most, duration) {
-    this.#fly(cameraFor(box, this.host.clientWidth, this.host.clientHeight, most), duration);
+    this.#fly(cameraFor(box, this.width, this.height, most), duration);
   }
 
   zoomBy(factor, duration) {
-    this.#fly(zoomAt(this.camera, factor, this.host.clientWidth / 2, this.host.clientHeight / 2), duration);
+    this.#fly(zoomAt(this.camera, factor, this.width / 2, this.height / 2), duration);
   }
 
-  resize() {
-    const ratio = devicePixelRatio;
-    this.canvas.width = Math.round(this.host.clientWidth * ratio);
-    this.canvas.height = Math.round(this.host.clientHeight * ratio);
+  resize(width, height) {
+    Object.assign(this, { width, height });
+    this.canvas.width = Math.round(width * devicePixelRatio);
+    this.canvas.height = Math.round(height * devicePixelRatio);
     this.draw();
   }
 
@@ -96,35 +96,32 @@ export class CanvasRenderer {
 
   #paint() {
     const context = this.canvas.getContext("2d");
-    const ratio = devicePixelRatio;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const { at, scale } = this.view;
+    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
     context.fillStyle = colours.ground;
-    context.fillRect(0, 0, this.host.clientWidth, this.host.clientHeight);
-    this.#paintLinks(context, "parent", []);
-    this.#paintLinks(context, "message", [5, 4]);
+    context.fillRect(0, 0, this.width, this.height);
+    this.#paintLinks(context, at);
     for (const { x, y, r, role, mark } of this.nodes) {
-      const [left, top] = this.toScreen(x, y);
-      traceNode(context, role, left, top, r * this.scale);
+      const [left, top] = at(x, y);
+      if (left + r * scale < 0 || top + r * scale < 0 || left - r * scale > this.width || top - r * scale > this.height)
+        continue;
+      traceNode(context, role, left, top, r * scale);
       context.fillStyle = colours[mark];
       context.fill();
     }
   }
 
-  #paintLinks(context, kind, dash) {
+  #paintLinks(context, at) {
     context.beginPath();
-    for (const link of this.links) {
-      if (link.kind !== kind) continue;
-      const [from, to] = [this.nodes[link.from], this.nodes[link.to]];
-      context.moveTo(...this.toScreen(from.x, from.y));
-      context.lineTo(...this.toScreen(to.x, to.y));
+    for (const { from, to } of this.links) {
+      context.moveTo(...at(this.nodes[from].x, this.nodes[from].y));
+      context.lineTo(...at(this.nodes[to].x, this.nodes[to].y));
     }
-    context.setLineDash(dash);
     context.lineWidth = 1.1;
-    context.strokeStyle = kind === "parent" ? colours.link : colours.message;
+    context.strokeStyle = colours.link;
     context.globalAlpha = linkAlpha(this.links);
     context.stroke();
     context.globalAlpha = 1;
-    context.setLineDash([]);
   }
 
   #listen() {

@@ -37,7 +37,9 @@ export class Curves {
       return;
     }
     this.element.hidden = false;
-    const key = `${row.session_id} ${recording.countAt(to)} ${Math.round((to - from) / 1000)}`;
+    // Once a second is enough while it runs; of what has ended, and of a moment, whenever more of it was read.
+    const read = isLive(row.status) ? recording.events.length > 0 : recording.to;
+    const key = `${row.session_id} ${read} ${Math.round((to - from) / 1000)}`;
     if (key === this.key) return;
     this.key = key;
     const series = seriesOf(recording.events.slice(0, recording.countAt(to)), from, to);

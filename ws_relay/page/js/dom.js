@@ -56,8 +56,9 @@ export function svg(tag, attributes = {}, ...children) {
 }
 
 /** A button that copies `text` to the clipboard and says so. */
-export function copyButton(text, label = "Copy") {
-  return h("button", { type: "button", onclick: (event) => copyFrom(event.currentTarget, text, label) }, label);
+export function copyButton(text, label = "Copy", more = {}) {
+  const onclick = (event) => copyFrom(event.currentTarget, text, label);
+  return h("button", { type: "button", onclick, ...more }, label);
 }
 
 async function copyFrom(button, text, label) {
@@ -77,7 +78,7 @@ async function writeClipboard(text) {
   field.remove();
 }
 
-/** A shell command with a button that copies it. */
-export function commandLine(command) {
-  return h("div", { class: "command" }, h("code", { tabindex: 0 }, command), copyButton(command));
+/** A shell command with a button that copies it; `copied` where that is more than what is shown. */
+export function commandLine(command, copied = command) {
+  return h("div", { class: "command" }, h("code", { tabindex: 0 }, command), copyButton(copied));
 }

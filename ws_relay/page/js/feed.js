@@ -2,7 +2,7 @@
 
 import { clock } from "./format.js";
 import { h, keepChildren } from "./dom.js";
-import { tell } from "./story.js";
+import { isEcho, tell } from "./story.js";
 
 const MOST = 200;
 
@@ -20,8 +20,7 @@ export class Feed {
   /** Show what had happened at `moment` (null: up to now). */
   show(recording, reading, moment) {
     const total = recording ? (moment == null ? recording.events.length : recording.countAt(moment)) : 0;
-    const past = recording?.told.findLastIndex((index) => index < total) ?? -1;
-    const told = past < 0 ? [] : recording.told.slice(Math.max(0, past + 1 - MOST), past + 1).reverse();
+    const told = recording ? lastTold(recording, total) : [];
     keepChildren(this.list, told, {
       keyOf: (index) => index,
       make: (index) => line(recording.events[index], (id) => recording.names.get(id) ?? id),
@@ -33,6 +32,14 @@ export class Feed {
         ? "Reading the events…"
         : "No events yet.";
   }
+}
+
+/** The last of the first `total` events that are told, the newest first, as their indices. */
+function lastTold({ told, events }, total) {
+  const last = [];
+  for (let at = told.findLastIndex((index) => index < total); at >= 0 && last.length < MOST; at -= 1)
+    if (!isEcho(events, told[at])) last.push(told[at]);
+  return last;
 }
 
 function line(event, nameOf) {

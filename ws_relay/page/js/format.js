@@ -66,6 +66,12 @@ export function cut(text, length) {
   return line.length > length ? `${line.slice(0, length - 1).trimEnd()}…` : line;
 }
 
+/** The beginning of a text, at most so many characters of it, with its line breaks. */
+export function excerpt(text, length) {
+  const whole = String(text ?? "").trim();
+  return whole.length > length ? `${whole.slice(0, length - 1).trimEnd()}…` : whole;
+}
+
 /** "1 agent", "2 agents". */
 export function plural(number, word) {
   return `${number} ${word}${number === 1 ? "" : "s"}`;

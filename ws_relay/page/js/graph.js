@@ -1,6 +1,8 @@
 // Nodes and links on the GPU, drawn by cosmos.gl; only when something changed. The overlay draws what has words.
 
-import { channels, colours, linkAlpha } from "./theme.js";
+import { viewOf } from "./camera.js";
+import { linkAlpha } from "./scene.js";
+import { channels, colours } from "./theme.js";
 
 const SOURCE = "vendor/cosmos-graph-3.3.0.min.js";
 const SPACE = 4096; // what every GPU can do; places may lie outside of it
@@ -8,8 +10,7 @@ const MIDDLE = SPACE / 2;
 const CIRCLE = 0;
 const DIAMOND = 3;
 const UNMASKED_RENDERER = 0x9246;
-const SOLID = 0;
-const DASHED = 1;
+const LINK_WIDTH = 1.1;
 
 /** What the GPU can do: `usable`: cosmos.gl can draw on it; `software`: it is only imitated, and each pixel counts. */
 export function probeGpu() {
@@ -21,9 +22,9 @@ export function probeGpu() {
 }
 
 /** Load the library, make the renderer. Rejects when either fails; whoever calls falls back to canvas.js. */
-export async function makeGpuRenderer(host, onCamera, software) {
+export async function makeGpuRenderer(host, size, onCamera, software) {
   await loadScript(SOURCE);
-  const renderer = new GpuRenderer(host, onCamera, software);
+  const renderer = new GpuRenderer(host, size, onCamera, software);
   await renderer.graph.ready;
   renderer.tame();
   return renderer;
@@ -40,8 +41,8 @@ function loadScript(source) {
 }
 
 class GpuRenderer {
-  constructor(host, onCamera, software) {
-    this.host = host;
+  constructor(host, { width, height }, onCamera, software) {
+    Object.assign(this, { width, height });
     this.graph = new globalThis.Cosmos.Graph(host, {
       backgroundColor: colours.ground,
       spaceSize: SPACE,
@@ -56,8 +57,6 @@ class GpuRenderer {
       linkOpacity: 1,
       renderHoveredPointRing: false,
       linkVisibilityMinTransparency: 1,
-      linkDashLength: 5,
-      linkDashGap: 4,
       curvedLinks: false,
       pixelRatio: software ? devicePixelRatio : Math.max(2, devicePixelRatio),
       linkDefaultArrows: false,
@@ -88,42 +87,47 @@ class GpuRenderer {
     });
   }
 
-  /** Everything anew: nodes {x, y, r, role, mark}, links {from, to, kind}. */
+  /** Everything anew: nodes {x, y, r, role, mark}, links {from, to}. */
   setScene(nodes, links) {
-    this.#setNodes(nodes);
+    this.nodes = nodes;
     const ends = new Float32Array(links.length * 2);
+    links.forEach(({ from, to }, index) => ends.set([from, to], index * 2));
     const tints = new Float32Array(links.length * 4);
-    const alpha = linkAlpha(links);
-    const tint = { parent: channels(colours.link, alpha), message: channels(colours.message, alpha) };
-    links.forEach(({ from, to, kind }, index) => {
-      ends.set([from, to], index * 2);
-      tints.set(tint[kind], index * 4);
-    });
+    const tint = channels(colours.link, linkAlpha(links));
+    for (let at = 0; at < tints.length; at += 4) tints.set(tint, at);
+    this.#place();
+    this.#fill();
+    this.graph.setPointShapes(Float32Array.from(nodes, ({ role }) => (role === "subagent" ? DIAMOND : CIRCLE)));
     this.graph.setLinks(ends);
     this.graph.setLinkColors(tints);
-    this.graph.setLinkWidths(Float32Array.from(links, ({ kind }) => (kind === "parent" ? 1.1 : 1.2)));
-    this.graph.setLinkStyles(Float32Array.from(links, ({ kind }) => (kind === "parent" ? SOLID : DASHED)));
+    this.graph.setLinkWidths(new Float32Array(links.length).fill(LINK_WIDTH));
     this.graph.render(undefined, 0);
   }
 
-  #setNodes(nodes) {
-    const fills = new Float32Array(nodes.length * 4);
-    nodes.forEach(({ mark }, index) => fills.set(channels(colours[mark]), index * 4));
-    this.#place(nodes);
-    this.graph.setPointColors(fills);
-    this.graph.setPointSizes(Float32Array.from(nodes, ({ r }) => 2 * r));
-    this.graph.setPointShapes(Float32Array.from(nodes, ({ role }) => (role === "subagent" ? DIAMOND : CIRCLE)));
+  /** The same nodes in other colours and sizes. */
+  setLooks() {
+    this.#fill();
+    this.graph.render(undefined, 0);
   }
 
-  #place(nodes) {
-    const places = new Float32Array(nodes.length * 2);
-    nodes.forEach(({ x, y }, index) => places.set([MIDDLE + x, MIDDLE - y], index * 2));
+  #fill() {
+    const { nodes } = this;
+    const tints = {};
+    const fills = new Float32Array(nodes.length * 4);
+    nodes.forEach(({ mark }, index) => fills.set((tints[mark] ??= channels(colours[mark])), index * 4));
+    this.graph.setPointColors(fills);
+    this.graph.setPointSizes(Float32Array.from(nodes, ({ r }) => 2 * r));
+  }
+
+  #place() {
+    const places = new Float32Array(this.nodes.length * 2);
+    this.nodes.forEach(({ x, y }, index) => places.set([MIDDLE + x, MIDDLE - y], index * 2));
     this.graph.setPointPositions(places, true);
   }
 
   /** The same nodes, elsewhere. */
-  move(nodes) {
-    this.#place(nodes);
+  move() {
+    this.#place();
     this.graph.render(undefined, 0);
   }
 
@@ -131,12 +135,10 @@ class GpuRenderer {
     this.graph.setConfigPartial({ backgroundColor: colours.ground });
   }
 
-  get scale() {
-    return this.graph.getZoomLevel();
-  }
-
-  toScreen(x, y) {
-    return this.graph.spaceToScreenPosition([MIDDLE + x, MIDDLE - y]);
+  get view() {
+    const [left, top] = this.graph.spaceToScreenPosition([MIDDLE, MIDDLE]);
+    const [right] = this.graph.spaceToScreenPosition([MIDDLE + SPACE, MIDDLE]);
+    return viewOf({ scale: (right - left) / SPACE, left, top });
   }
 
   toSpace(left, top) {
@@ -146,17 +148,17 @@ class GpuRenderer {
 
   /** Show the box around these points; at most so large that one unit is `most` pixels. */
   show({ left, top, right, bottom }, most, duration) {
-    const { clientWidth: width, clientHeight: height } = this.host;
-    const scale = Math.min(most, width / (right - left), height / (bottom - top));
+    const scale = Math.min(most, this.width / (right - left), this.height / (bottom - top));
     const middle = new Float32Array([MIDDLE + (left + right) / 2, MIDDLE - (top + bottom) / 2]);
     this.graph.setZoomTransformByPointPositions(middle, duration, scale, 0, false);
   }
 
   zoomBy(factor, duration) {
-    this.graph.setZoomLevel(this.scale * factor, duration);
+    this.graph.setZoomLevel(this.graph.getZoomLevel() * factor, duration);
   }
 
-  resize() {
+  resize(width, height) {
+    Object.assign(this, { width, height });
     this.draw();
   }
 }

@@ -6,22 +6,22 @@ import { cut, duration } from "./format.js";
 import { h } from "./dom.js";
 
 const [WIDTH, HEIGHT, OFF] = [310, 80, 14]; // pixels that it may need, and its distance from the pointer
+const drawn = { of: "" };
 
 /** Show `box` for an agent of a session (null: for the session itself), at (x, y) of the stage; no session: hide it. */
 export function showHover(box, session, agentId, x, y, now) {
   box.hidden = !session;
   if (!session) return;
   const agent = session.agents.get(agentId);
+  const name = agent ? agentName(agent) : cut(session.row.task, 60);
   const spent = agent ? duration(agentMs(agent, session.row, now)) : "";
-  box.replaceChildren(
-    h(
-      "div",
-      {},
-      h("b", {}, agent ? agentName(agent) : cut(session.row.task, 60)),
-      ` ${[agent ? activity(agent) : sessionState(session.row), spent].filter(Boolean).join(", ")}`,
-    ),
-    agent?.task ? h("div", { class: "quiet" }, cut(agent.task, 140)) : "",
-  );
+  const words = [agent ? activity(agent) : sessionState(session.row), spent].filter(Boolean).join(", ");
+  const task = agent?.task ? cut(agent.task, 140) : "";
+  const key = JSON.stringify([name, words, task]);
+  if (key !== drawn.of) {
+    drawn.of = key;
+    box.replaceChildren(h("div", {}, h("b", {}, name), ` ${words}`), task && h("div", { class: "quiet" }, task));
+  }
   const { clientWidth, clientHeight } = box.parentElement;
   box.style.left = `${Math.min(x + OFF, Math.max(0, clientWidth - WIDTH))}px`;
   box.style.top = `${Math.min(y + OFF, clientHeight - HEIGHT)}px`;

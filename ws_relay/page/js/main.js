@@ -34,11 +34,12 @@ takeTokenFromAddress();
 const store = createStore();
 const ui = { ...parseRoute(location.hash), filter: "all", search: "", playing: false };
 const link = { state: "connecting", retryAt: null, lastMs: null };
-const known = { rows: false, live: false };
+const known = { rows: false, live: false, drawn: false };
 const tableDrawn = { at: 0, of: "", timer: null };
 const refresh = makeRefresh(render, CALM_MS);
 const archive = new Archive(() => refresh());
 const view = new View({ store, archive, ui, link });
+let seen = { all: store.sessions, listed: [], drawn: [] }; // what the last drawing showed
 let sayings = [];
 let routeTimer = null;
 
@@ -99,7 +100,7 @@ function hear(message) {
   if (message.type === "session_removed") archive.forget(message.session_id);
   if (ui.moment == null) changes.pulses.forEach((pulse) => stage.pulse(pulse));
   changes.transitions.forEach(announce);
-  if (changes.sessions.size) refresh();
+  if (changes.sessions.size) refresh(!known.drawn); // the first ones are waited for
 }
 
 function onLink({ state, retryAt }) {
@@ -177,7 +178,7 @@ function go(moment) {
 }
 
 function move(direction) {
-  const ids = view.shown().listed.map(({ row }) => row.session_id);
+  const ids = seen.listed.map(({ row }) => row.session_id);
   const at = ids.indexOf(ui.session);
   const id = ids[at < 0 ? (direction > 0 ? 0 : ids.length - 1) : Math.min(ids.length - 1, Math.max(0, at + direction))];
   if (id) choose(id, null);
@@ -215,7 +216,9 @@ function keepRoute(isStep) {
 function render() {
   const wall = Date.now();
   const now = view.now;
-  const { all, listed, drawn } = view.shown();
+  seen = view.shown();
+  const { all, listed, drawn } = seen;
+  known.drawn = all.size > 0;
   const session = all.get(ui.session) ?? null;
   if (session) archive.want(ui.session);
   topBar.show({
@@ -283,7 +286,7 @@ function showTimeLine() {
 }
 
 function hover(node, x, y) {
-  showHover($("hover"), node && view.shown().all.get(node.session), node?.agent, x, y, view.now);
+  showHover($("hover"), node && seen.all.get(node.session), node?.agent, x, y, view.now);
 }
 
 function sayFallback(problem) {

@@ -4,9 +4,9 @@ import { activity, isLive, sessionMark, sessionState } from "./words.js";
 import { agentName } from "./agents.js";
 import { h, keepChildren, setText, svg } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
-import { cut } from "./format.js";
+import { clock, cut } from "./format.js";
 
-const MOST_NOW = 12;
+const MOST = 12; // sessions of a kind
 const SIGNS = [
   ["running", "working"],
   ["waiting", "waiting for others, or not begun"],
@@ -15,20 +15,27 @@ const SIGNS = [
   ["failed", "failed"],
 ];
 
-/** Fill `host`, or bring it up to date. */
-export function overview(host, sessions, onChoose) {
-  if (!host.firstChild)
-    host.append(
-      h(
-        "div",
-        { class: "overview" },
-        h("section", {}, h("h3", {}, "Now"), h("ul", { class: "now" }), h("p", { class: "quiet" })),
-        legend(),
-      ),
-    );
-  const live = sessions.filter(({ row }) => isLive(row.status) || row.status === "failed").slice(0, MOST_NOW);
-  const [, list, none] = host.querySelector("section").children;
-  keepChildren(list, live, {
+/** Fill `host`, or bring it up to date: what runs at `moment` (null: now) and what has failed. */
+export function overview(host, { sessions, moment }, onChoose) {
+  if (!host.firstChild) host.append(h("div", { class: "overview" }, part(), part(), legend()));
+  const [running, failed] = host.firstChild.children;
+  const live = sessions.filter(({ row }) => isLive(row.status));
+  fill(running, moment == null ? "Now" : `At ${clock(moment)}`, live, onChoose);
+  setText(running.lastChild, moment == null ? "Nothing runs." : "Nothing ran.");
+  running.lastChild.hidden = live.length > 0;
+  const ended = sessions.filter(({ row }) => row.status === "failed");
+  fill(failed, "Failed", ended, onChoose);
+  failed.hidden = !ended.length;
+}
+
+function part() {
+  return h("section", {}, h("h3"), h("ul", { class: "now" }), h("p", { class: "quiet" }));
+}
+
+function fill(section, heading, sessions, onChoose) {
+  const [title, list] = section.children;
+  setText(title, heading);
+  keepChildren(list, sessions.slice(0, MOST), {
     keyOf: ({ row }) => row.session_id,
     make: ({ row }) =>
       h(
@@ -49,8 +56,6 @@ export function overview(host, sessions, onChoose) {
       setText(doing, headline(session));
     },
   });
-  none.hidden = live.length > 0;
-  setText(none, "Nothing runs.");
 }
 
 /** Who does what: the newest working agent, else how the session stands. */

@@ -1,19 +1,25 @@
 // The right rail: one session with its agents, events and log; or, while none is open, all of them and what the marks
 // mean.
 
-import { AgentTable, agentMs, agentName } from "./agents.js";
-import { Feed } from "./feed.js";
-import { LogTail } from "./log.js";
+import { AgentTable } from "./agents.js";
+import { AgentCard } from "./agentcard.js";
 import { Curves } from "./curves.js";
-import { activity, agentMark, sessionMark, sessionState } from "./words.js";
-import { ago, clock, count, date, duration, instant, money, plural, shortId } from "./format.js";
-import { commandLine, h, setAttribute, setText } from "./dom.js";
+import { Failure } from "./failure.js";
+import { Feed } from "./feed.js";
+import { LogView } from "./log.js";
+import { LongText } from "./longtext.js";
+import { Missing } from "./missing.js";
+import { Tabs } from "./tabs.js";
+import { ago, clock, count, date, duration, instant, money, NONE, plural, shortId } from "./format.js";
+import { copyButton, h, setAttribute, setText } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
 import { overview } from "./overview.js";
+import { parseRoute } from "./router.js";
 import { runMs } from "./sessions.js";
+import { sessionMark, sessionState } from "./words.js";
 
 const TABS = ["agents", "events", "log"];
-const LAST_LINES = 5;
+const ANSWER_MOST = 280; // characters
 
 export class Panel {
   /** `actions`: chooseSession(id), chooseAgent(id or null), back(), changed(): draw again. */
@@ -21,27 +27,31 @@ export class Panel {
     Object.assign(this, { host, actions, tab: "agents", id: undefined });
     this.table = new AgentTable((agent) => actions.chooseAgent(agent));
     this.feed = new Feed();
-    this.log = new LogTail();
-    this.lastLines = new LogTail(LAST_LINES);
+    this.log = new LogView();
     this.curves = new Curves();
+    this.failure = new Failure();
+    this.answer = new LongText("answer", ANSWER_MOST);
+    this.card = new AgentCard(() => actions.chooseAgent(null));
+    this.tabs = new Tabs("What there is of the session", TABS, (tab) => this.openTab(tab, true));
+    this.missing = new Missing(document.getElementById("missing"), actions.back);
   }
 
   /** Show a moment: {session, agent, sessions, recording, reading, moment, now}. */
   show(view) {
-    const { session } = view;
+    const { session, recording, moment } = view;
     const id = session?.row.session_id ?? null;
+    const nameOf = (agent) => recording?.names.get(agent) ?? "";
     if (id !== this.id) this.#begin(id);
     if (session) this.#update(view);
-    else overview(this.host, view.sessions, this.actions.chooseSession);
-    this.log.follow(session && this.tab === "log" ? session.row : null);
-    this.lastLines.follow(session?.row.status === "failed" ? session.row : null);
+    else overview(this.host, view, this.actions.chooseSession);
+    this.log.show(session && this.tab === "log" ? session.row : null, nameOf, moment);
+    this.failure.show(session, nameOf);
+    this.missing.show(session || view.reading ? null : parseRoute(location.hash).session, moment);
   }
 
   openTab(tab, asked = false) {
     this.tab = tab;
-    for (const button of this.tabs?.children ?? [])
-      setAttribute(button, "aria-selected", String(button.dataset.panel === tab));
-    this.body?.replaceChildren({ agents: this.table, events: this.feed, log: this.log }[tab].element);
+    this.tabs.open(tab, { agents: this.table, events: this.feed, log: this.log }[tab].element);
     if (asked) this.actions.changed();
   }
 
@@ -51,27 +61,13 @@ export class Panel {
       this.host.replaceChildren();
       return;
     }
-    this.table.body.replaceChildren();
+    this.table.clear();
     this.feed.clear();
     this.title = h("h2");
     this.state = h("span", { class: "state" }, markIcon("unknown"), h("span"));
     this.facts = h("span", { class: "quiet" });
     this.labels = h("div", { class: "labels" });
-    this.failure = h("div", { class: "failure" });
-    this.answer = h("p", { class: "answer" });
-    this.card = h("div", { class: "agent-card" });
-    this.tabs = h(
-      "div",
-      { class: "panel-tabs", role: "tablist" },
-      ...TABS.map((tab) =>
-        h(
-          "button",
-          { type: "button", role: "tab", "data-panel": tab, onclick: () => this.openTab(tab, true) },
-          tab[0].toUpperCase() + tab.slice(1),
-        ),
-      ),
-    );
-    this.body = h("div", { class: "panel-body", role: "tabpanel", tabindex: 0 });
+    const copyId = { class: "id mono", title: `Copy ${id}`, "aria-label": `Session ${id}, copy` };
     this.host.replaceChildren(
       h(
         "div",
@@ -87,16 +83,17 @@ export class Panel {
           ),
         ),
         h("div", { class: "panel-line" }, this.state, this.facts),
-        h("div", { class: "panel-line quiet" }, idButton(id), (this.times = h("span"))),
+        h("div", { class: "panel-line quiet" }, copyButton(id, shortId(id), copyId), (this.times = h("span"))),
         this.labels,
       ),
-      this.failure,
-      this.answer,
+      this.failure.element,
+      this.answer.element,
       this.curves.element,
-      this.card,
-      this.tabs,
-      this.body,
+      this.card.element,
+      this.tabs.list,
+      this.tabs.body,
     );
+    this.host.scrollTop = 0;
     this.openTab(this.tab);
   }
 
@@ -111,87 +108,25 @@ export class Panel {
     const facts = [
       Number.isFinite(ran) ? duration(ran) : null,
       plural(row.agents ?? 0, "agent"),
-      `${count(row.tokens)} tok`,
+      row.tokens ? `${count(row.tokens)} tok` : null,
       money(row.cost_usd),
       row.attempt > 1 ? `attempt ${row.attempt}` : null,
     ];
-    setText(this.facts, facts.filter((fact) => fact && !fact.includes("–")).join("  ·  "));
+    setText(this.facts, facts.filter((fact) => fact && !fact.includes(NONE)).join("  ·  "));
     setText(this.times, [row.agent, started(row, now)].filter(Boolean).join(", "));
-    setText(this.labels, "");
-    this.labels.append(...Object.entries(row.labels ?? {}).map(([key, value]) => h("span", {}, `${key}=${value}`)));
-    this.#showEnd(row, moment);
+    this.#showLabels(row.labels ?? {});
+    this.answer.show(row.status === "failed" ? "" : row.result?.text || row.detail || "");
     this.curves.show(recording, instant(row.started) ?? instant(row.created), instant(row.ended) ?? now, row);
-    this.#showAgent(session, agent, now);
+    this.card.show(session, agent, now);
     if (this.tab === "agents") this.table.show(session, agent, now);
     if (this.tab === "events") this.feed.show(recording, reading, moment);
   }
 
-  #showEnd(row, moment) {
-    const failed = row.status === "failed";
-    this.failure.hidden = !failed;
-    const text = row.result?.text || (failed ? null : row.detail);
-    this.answer.hidden = failed || !text;
-    if (!failed) setText(this.answer, text ?? "");
-    const key = `${row.session_id} ${row.state} ${row.detail} ${row.result?.text}`;
-    if (!failed || this.failure.dataset.of === key) return;
-    this.failure.dataset.of = key;
-    const why = row.detail || row.result?.text;
-    const facts = [
-      row.exit_code != null ? `exit code ${row.exit_code}` : null,
-      row.signal ? `signal ${row.signal}` : null,
-    ]
-      .filter(Boolean)
-      .join(", ");
-    this.failure.replaceChildren(
-      h("strong", {}, sessionState(row) + (facts && !sessionState(row).includes("exit") ? ` (${facts})` : "")),
-      why ? h("p", {}, why) : "",
-      this.lastLines.element,
-      h("p", { class: "quiet" }, "To run it again in the same directory:"),
-      commandLine(`hive-session resume ${row.session_id}`),
-    );
-  }
-
-  #showAgent({ row, agents }, chosen, now) {
-    const agent = agents.get(chosen);
-    this.card.hidden = !agent;
-    if (!agent) return;
-    const begun = instant(agent.started);
-    const facts = [
-      ["Does", activity(agent)],
-      ["Task", agent.task],
-      ["Said last", agent.summary],
-      ["Role", agent.role],
-      ["Model", agent.model],
-      [
-        "Tokens",
-        listed(count(agent.tokens), agent.cost_usd && money(agent.cost_usd), plural(agent.tool_uses ?? 0, "tool use")),
-      ],
-      ["Time", listed(duration(agentMs(agent, row, now)), begun == null ? null : `from ${clock(begun)}`)],
-    ].filter(([, value]) => value);
-    const key = JSON.stringify([agent.agent, agent.status, facts]);
-    if (this.card.dataset.of === key) return;
-    const focused = this.card.contains(document.activeElement);
-    this.card.dataset.of = key;
-    this.card.replaceChildren(
-      h(
-        "h3",
-        {},
-        markIcon(agentMark(agent.status)),
-        agentName(agent),
-        h(
-          "button",
-          {
-            type: "button",
-            class: "close",
-            "aria-label": "Close the agent",
-            onclick: () => this.actions.chooseAgent(null),
-          },
-          "✕",
-        ),
-      ),
-      h("dl", {}, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-    );
-    if (focused) this.card.querySelector("button").focus();
+  #showLabels(labels) {
+    const words = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+    this.labels.hidden = !words.length;
+    if (words.length === this.labels.children.length) return; // they are given once, when a session is created
+    this.labels.replaceChildren(...words.map((each) => h("span", {}, each)));
   }
 }
 
@@ -199,24 +134,4 @@ function started(row, now) {
   const begun = instant(row.started);
   if (begun == null) return row.created ? `created ${ago(instant(row.created), now)}` : "";
   return now - begun < 86_400_000 ? `started ${clock(begun)}` : `started ${date(begun)}`;
-}
-
-/** Shows 8 characters, copies all of them. */
-function idButton(id) {
-  const button = h(
-    "button",
-    { type: "button", class: "id mono", title: `Copy ${id}`, "aria-label": `Session ${id}, copy` },
-    shortId(id),
-  );
-  button.onclick = async () => {
-    await navigator.clipboard?.writeText(id);
-    setText(button, "copied");
-    setTimeout(() => setText(button, shortId(id)), 1200);
-  };
-  return button;
-}
-
-/** Those of the words that there are, with commas between. */
-function listed(...words) {
-  return words.filter(Boolean).join(", ");
 }

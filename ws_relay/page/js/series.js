@@ -1,6 +1,7 @@
 // The curves of a session's panel: cpu, memory and tokens over time, from its recorded events; pure.
 
 const POINTS = 90;
+const MINUTE_MS = 60_000;
 
 /**
  * {cpu, memory, tokens}: at most POINTS values each, of equal stretches of [from, to]; in percent, bytes, tokens a
@@ -11,8 +12,8 @@ export function seriesOf(events, from, to) {
   const slot = (ts) => Math.min(POINTS - 1, Math.max(0, Math.floor(((ts - from) / width) * POINTS)));
   const cpu = new Array(POINTS).fill(null);
   const memory = new Array(POINTS).fill(null);
-  const tokens = new Array(POINTS).fill(0);
   const used = new Map();
+  const uses = []; // {ts, tokens}
   let before = null;
   for (const event of events) {
     if (event.type === "resources") {
@@ -25,12 +26,22 @@ export function seriesOf(events, from, to) {
       (event.type === "usage" || event.type === "agent_ended") &&
       event.tokens > (used.get(event.agent) ?? 0)
     ) {
-      tokens[slot(event.ts)] += event.tokens - (used.get(event.agent) ?? 0);
+      uses.push({ ts: event.ts, tokens: event.tokens - (used.get(event.agent) ?? 0) });
       used.set(event.agent, event.tokens);
     }
   }
-  const minutes = width / POINTS / 60_000;
-  return { cpu: carried(cpu), memory: carried(memory), tokens: tokens.map((value) => value / minutes) };
+  return { cpu: carried(cpu), memory: carried(memory), tokens: lastMinutes(uses, from, width / POINTS) };
+}
+
+/** At the end of each stretch, the tokens of the minute before it; undefined before the first ones. */
+function lastMinutes(uses, from, stretchMs) {
+  let [first, next, sum] = [0, 0, 0];
+  return Array.from({ length: POINTS }, (_, index) => {
+    const end = from + (index + 1) * stretchMs;
+    while (next < uses.length && uses[next].ts <= end) sum += uses[next++].tokens;
+    while (first < next && uses[first].ts < end - MINUTE_MS) sum -= uses[first++].tokens;
+    return next ? sum : undefined;
+  });
 }
 
 /** A value stands until the next one: samples come on change. */

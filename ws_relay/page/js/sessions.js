@@ -1,6 +1,6 @@
 // The list of sessions: those that run first, then the last ended; searched and filtered.
 
-import { count, cut, duration, instant, money, shortId } from "./format.js";
+import { count, cut, date, duration, instant, money, shortId } from "./format.js";
 import { h, keepChildren, setAttribute, setText } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
 import { isLive, sessionMark, sessionState } from "./words.js";
@@ -9,9 +9,17 @@ const MOST = 200;
 const ACCEPTS = {
   all: () => true,
   live: ({ status }) => isLive(status),
+  waiting: ({ status }) => status === "created",
   failed: ({ status }) => status === "failed",
   done: ({ status }) => status === "completed",
 };
+
+// What stands beside the state, the most telling first: those that have no room are not shown at all, none is cut.
+const FACTS = [
+  ({ agents }) => (agents ? `${agents} ag` : ""),
+  ({ tokens }) => (tokens ? `${count(tokens)} tok` : ""),
+  ({ cost_usd: cost }) => (cost ? money(cost) : ""),
+];
 
 /** The rows to list, in order: what runs, what waits, what ended, each the newest first. */
 export function selectSessions(sessions, { filter, search }) {
@@ -68,7 +76,7 @@ export class SessionList {
         markIcon("unknown"),
         h("span", { class: "task cut" }),
         h("span", { class: "age" }),
-        h("span", { class: "line cut" }, h("span", { class: "how" }), h("span")),
+        h("span", { class: "line" }, h("span", { class: "how" }), ...FACTS.map(() => h("span"))),
       ),
     );
   }
@@ -84,16 +92,6 @@ function update(button, row, chosen, now) {
   const ran = runMs(row, now);
   setText(age, ran == null || Number.isNaN(ran) ? "" : duration(ran));
   setText(line.firstChild, sessionState(row));
-  const facts = [
-    row.agents ? `${row.agents} ag` : null,
-    row.tokens ? `${count(row.tokens)} tok` : null,
-    row.cost_usd ? money(row.cost_usd) : null,
-  ];
-  setText(
-    line.lastChild,
-    facts
-      .filter(Boolean)
-      .map((fact) => ` · ${fact}`)
-      .join(""),
-  );
+  FACTS.forEach((fact, index) => setText(line.children[index + 1], fact(row)));
+  setAttribute(button, "title", row.ended ? `${row.task}\nended ${date(instant(row.ended))}` : row.task || null);
 }

@@ -1,9 +1,9 @@
 // The graph: picks a renderer, moves nodes to where they belong, knows what is under the pointer.
 
 import { CanvasRenderer } from "./canvas.js";
-import { makeGpuRenderer, probeGpu } from "./graph.js";
 import { Overlay } from "./overlay.js";
-import { buildScene } from "./scene.js";
+import { Pulses } from "./pulses.js";
+import { Scene } from "./scene.js";
 
 const MOVE_MS = 450;
 const FLY_MS = 500;
@@ -11,6 +11,7 @@ const CLICK_PX = 5;
 const REACH_PX = 6; // beyond a node's rim
 const LARGEST = 1.9; // pixels a unit when a few agents fill the screen
 const AFTER_FIRST_MS = 250;
+const IDLE_WITHIN_MS = 2000;
 const MOST_SCALE = 8;
 const EDGE = 46;
 
@@ -20,33 +21,39 @@ export class Stage {
   /** `actions`: choose(session, agent), hover(node, x, y), fallback(). */
   constructor(host, actions) {
     Object.assign(this, { host, actions, renderer: null });
-    this.scene = { nodes: [], links: [], circles: [], middles: new Map() };
-    this.nodes = [];
+    this.size = { width: host.clientWidth, height: host.clientHeight };
+    this.scene = new Scene();
+    this.links = []; // of parentage: the others are the overlay's
     this.chosen = { session: null, key: null };
     this.touched = false; // the person moved the camera: it stays where they put it
+    const camera = () => this.renderer?.view;
     this.overlay = new Overlay(host, () => ({
-      renderer: this.renderer,
-      nodes: this.nodes,
+      camera: camera(),
+      nodes: this.scene.nodes,
+      links: this.scene.links,
       circles: this.scene.circles,
       chosen: this.chosen,
       hovered: this.hovered,
     }));
+    this.pulses = new Pulses(host, camera, (key) => this.byKey.get(key));
+    this.byKey = new Map();
     this.#listen();
   }
 
   /** Draw on the 2-D canvas at once, and on the GPU as soon as it is ready; `plain` asks for the canvas alone. */
   start(plain) {
-    this.#use(new CanvasRenderer(this.host, () => this.overlay.draw()), "starting");
-    new ResizeObserver(() => this.#resized()).observe(this.host);
+    this.#use(new CanvasRenderer(this.host, this.size, () => this.#looked()), "starting");
+    new ResizeObserver(([{ contentRect }]) => this.#resized(contentRect)).observe(this.host);
     if (plain) this.host.dataset.renderer = "canvas";
     else this.first = () => this.#takeGpu(); // called when the first agents have been drawn: they come before it
   }
 
   async #takeGpu() {
     try {
+      const { makeGpuRenderer, probeGpu } = await import("./graph.js");
       const { usable, software } = probeGpu();
       if (!usable) throw new Error("no WebGL2 with float blending");
-      this.#use(await makeGpuRenderer(this.host, () => this.overlay.draw(), software), "gpu");
+      this.#use(await makeGpuRenderer(this.host, this.size, () => this.#looked(), software), "gpu");
     } catch (problem) {
       this.host.dataset.renderer = "canvas";
       this.actions.fallback(problem);
@@ -55,14 +62,14 @@ export class Stage {
 
   #use(renderer, name) {
     const before = this.renderer;
-    const { clientWidth: width, clientHeight: height } = this.host;
+    const { width, height } = this.size;
     const [left, top] = before?.toSpace(0, 0) ?? [0, 0];
     const [right, bottom] = before?.toSpace(width, height) ?? [0, 0];
     this.renderer = renderer;
     this.host.dataset.renderer = name;
-    this.host.append(this.overlay.canvas);
-    this.overlay.resize();
-    if (this.nodes.length) this.#hand();
+    this.host.append(this.overlay.canvas, this.pulses.layer);
+    this.overlay.resize(width, height);
+    if (this.scene.nodes.length) this.#hand();
     if (!this.touched) this.fit(0);
     else if (right > left) renderer.show({ left, top, right, bottom }, MOST_SCALE, 0);
     before?.end();
@@ -71,31 +78,31 @@ export class Stage {
 
   /** Show these sessions. */
   show(sessions) {
-    const before = this.scene;
-    this.scene = buildScene(sessions, before.middles, this.host.clientWidth / Math.max(1, this.host.clientHeight));
-    const shape = signature(this.scene);
-    const looks = JSON.stringify(this.scene.nodes.map(({ mark, r }) => [mark, Math.round(r)]));
-    const known = new Map(this.nodes.map((node) => [node.key, node]));
-    const moved = shape !== this.shape;
-    this.nodes = this.scene.nodes.map((node) => startFrom(node, known, before.middles));
-    if (moved) this.#travel();
-    if (moved || looks !== this.looks) this.#hand();
-    Object.assign(this, { shape, looks });
-    if (moved && !this.touched) this.fit(known.size ? FLY_MS : 0);
-    this.overlay.draw();
-    if (!this.nodes.length || !this.first) return;
-    setTimeout(this.first, AFTER_FIRST_MS);
+    const had = this.scene.nodes.length > 0;
+    const { moved, changed, told } = this.scene.update(sessions, this.size.width / Math.max(1, this.size.height));
+    if (moved) {
+      this.links = this.scene.links.filter(({ kind }) => kind === "parent");
+      this.byKey = new Map(this.scene.nodes.map((node) => [node.key, node]));
+      this.#hand();
+      this.#travel();
+      if (!this.touched) this.fit(had ? FLY_MS : 0);
+    } else if (changed) this.renderer?.setLooks();
+    if (moved || changed || told) this.overlay.draw();
+    if (!this.scene.nodes.length || !this.first) return;
+    whenIdle(this.first);
     this.first = null;
   }
 
   choose(session, agent) {
-    this.chosen = { session, key: session && agent ? `${session}/${agent}` : null };
+    const key = session && agent ? `${session}/${agent}` : null;
+    if (this.chosen.session === session && this.chosen.key === key) return;
+    this.chosen = { session, key };
     this.overlay.draw();
   }
 
   pulse({ session, agent, from, to }) {
     if (calm.matches || !this.renderer) return;
-    this.overlay.pulse(`${session}/${agent ?? from}`, to && `${session}/${to}`);
+    this.pulses.add(`${session}/${agent ?? from}`, to && `${session}/${to}`);
   }
 
   recolour() {
@@ -124,8 +131,8 @@ export class Stage {
   }
 
   #showBox(box, duration) {
-    if (!box || !this.renderer || !this.host.clientWidth) return;
-    const { clientWidth: width, clientHeight: height } = this.host;
+    const { width, height } = this.size;
+    if (!box || !this.renderer || !width) return;
     const scale = Math.min((width - 2 * EDGE) / (box.right - box.left), (height - 2 * EDGE) / (box.bottom - box.top));
     const pad = EDGE / Math.max(scale, 0.01);
     const wide = { left: box.left - pad, right: box.right + pad, top: box.top - pad, bottom: box.bottom + pad };
@@ -135,51 +142,58 @@ export class Stage {
   /** Let nodes go to their places in the course of MOVE_MS; the newest journey replaces any other. */
   #travel() {
     cancelAnimationFrame(this.journey);
+    const { nodes } = this.scene;
+    const travellers = nodes.filter(({ x, y, goes }) => Math.hypot(x - goes.x, y - goes.y) > 0.5);
+    const starts = travellers.map(({ x, y }) => ({ x, y }));
     const begun = performance.now();
-    for (const node of this.nodes) node.leaves = { x: node.x, y: node.y };
     const step = (now) => {
       const share = calm.matches || document.hidden ? 1 : Math.min(1, Math.max(0, now - begun) / MOVE_MS);
       const eased = 1 - (1 - share) ** 3;
-      for (const node of this.nodes) {
-        const from = node.leaves ?? node.goes;
-        node.x = from.x + (node.goes.x - from.x) * eased;
-        node.y = from.y + (node.goes.y - from.y) * eased;
-      }
-      this.renderer?.move(this.nodes);
+      travellers.forEach((node, index) => {
+        node.x = starts[index].x + (node.goes.x - starts[index].x) * eased;
+        node.y = starts[index].y + (node.goes.y - starts[index].y) * eased;
+      });
+      this.renderer?.move();
       this.overlay.draw();
       if (share < 1) this.journey = requestAnimationFrame(step);
     };
-    if (this.nodes.some(({ x, y, goes }) => Math.hypot(x - goes.x, y - goes.y) > 0.5))
-      this.journey = requestAnimationFrame(step);
+    if (travellers.length) this.journey = requestAnimationFrame(step);
+  }
+
+  /** The camera moved. */
+  #looked() {
+    this.pulses.yield();
+    this.overlay.draw();
   }
 
   #hand() {
-    this.renderer?.setScene(this.nodes, this.scene.links);
+    this.renderer?.setScene(this.scene.nodes, this.links);
   }
 
-  #resized() {
-    this.overlay.resize();
-    this.renderer.resize();
+  #resized({ width, height }) {
+    if (width === this.size.width && height === this.size.height) return;
+    this.size = { width, height };
+    this.overlay.resize(width, height);
+    this.renderer.resize(width, height);
     if (!this.touched) this.fit(0);
     this.overlay.draw();
   }
 
-  #nodeAt(x, y) {
+  #nodeAt(left, top) {
     if (!this.renderer) return null;
-    let best = null;
-    const { scale } = this.renderer;
-    for (const node of this.nodes) {
-      const [left, top] = this.renderer.toScreen(node.x, node.y);
-      const away = Math.hypot(left - x, top - y) - node.r * scale;
-      if (away < REACH_PX && (!best || away < best.away)) best = { node, away };
+    const [x, y] = this.renderer.toSpace(left, top);
+    let [best, least] = [null, REACH_PX / this.renderer.view.scale];
+    for (const node of this.scene.nodes) {
+      const away = Math.hypot(node.x - x, node.y - y) - node.r;
+      if (away < least) [best, least] = [node, away];
     }
-    return best?.node ?? null;
+    return best;
   }
 
-  #sessionAt(x, y) {
+  #sessionAt(left, top) {
     if (!this.renderer) return null;
-    const [left, top] = this.renderer.toSpace(x, y);
-    return this.scene.circles.find((circle) => Math.hypot(circle.x - left, circle.y - top) <= circle.r)?.id ?? null;
+    const [x, y] = this.renderer.toSpace(left, top);
+    return this.scene.circles.find((circle) => Math.hypot(circle.x - x, circle.y - y) <= circle.r)?.id ?? null;
   }
 
   #listen() {
@@ -241,18 +255,10 @@ export class Stage {
   }
 }
 
-/** A node where it stands now, bound for its place; a new one comes out of the middle of its session. */
-function startFrom(node, known, middles) {
-  const goes = { x: node.x, y: node.y };
-  const from = known.get(node.key) ?? (known.size ? middles.get(node.session) : null) ?? goes;
-  return { ...node, x: from.x, y: from.y, goes };
-}
-
-function signature({ nodes, links }) {
-  return JSON.stringify([
-    nodes.map(({ key, x, y }) => [key, Math.round(x), Math.round(y)]),
-    links.map(({ from, to, kind }) => [from, to, kind]),
-  ]);
+/** Call back when nothing else is to do, a little after what was drawn just now. */
+function whenIdle(then) {
+  const idle = globalThis.requestIdleCallback ?? setTimeout;
+  setTimeout(() => idle(then, { timeout: IDLE_WITHIN_MS }), AFTER_FIRST_MS);
 }
 
 function boxOf(circles) {

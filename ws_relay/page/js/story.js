@@ -1,13 +1,30 @@
 // Events told as short sentences, and which of them are marks on the time line; pure.
 
 import { bytes, count, cut, money } from "./format.js";
-import { describeEnd } from "./words.js";
+import { agentOver, describeEnd } from "./words.js";
 
+const ECHO_CHARACTERS = 60;
 const QUIET = new Set(["usage", "resources", "tap_started", "tap_ended", "log_rotated"]);
+
+const ECHO_EVENTS = 4; // so many events apart one thing is told twice
 
 /** True for events that say that something happened, not only how much was used. */
 export function isTold(event) {
+  if (event.type === "agent_status") return !agentOver(event.status); // its agent_ended says it, and more
   return !QUIET.has(event.type);
+}
+
+/**
+ * True for an event that says again what one beside it says: the end of who gave the result, and an answer that is also
+ * the last word of who gave it.
+ */
+export function isEcho(events, index) {
+  const event = events[index];
+  const near = (from, wanted, who) =>
+    events.slice(Math.max(0, from), from + ECHO_EVENTS).find(({ type, agent }) => type === wanted && agent === who);
+  if (event.type === "agent_ended") return Boolean(near(index - ECHO_EVENTS, "result", event.agent));
+  const ended = event.type === "message" && near(index + 1, "agent_ended", event.from);
+  return Boolean(ended?.summary) && event.text.startsWith(ended.summary.slice(0, ECHO_CHARACTERS));
 }
 
 /** What an event says: {who, text, mark}; `nameOf(agent id)` gives the name people know. */
@@ -72,7 +89,7 @@ const TELLERS = {
   result: (event) => ({
     who: "result",
     text: [
-      event.is_error ? "error" : "answered",
+      event.is_error ? "error" : "answer",
       event.tokens == null ? "" : `${count(event.tokens)} tok`,
       event.cost_usd == null ? "" : money(event.cost_usd),
       cut(event.text, 160),

@@ -50,8 +50,7 @@ export class TimeLine {
 
   /** Show: {span: [from, to] or null, moment: null for live, marks: [{at, mark}], playing, atEnd}. */
   show({ span, moment, marks, playing, running }) {
-    this.span = span;
-    this.marks = marks;
+    Object.assign(this, { span, moment, marks });
     setText(this.play, playing ? "❚❚" : "▶");
     setAttribute(this.play, "aria-label", playing ? "Pause" : "Play");
     setAttribute(this.live, "aria-pressed", String(moment == null));
@@ -78,6 +77,14 @@ export class TimeLine {
       "aria-valuetext",
       moment == null ? "live" : `${clock(at)}, ${duration(at - from)} after the start`,
     );
+  }
+
+  /** A tenth of the whole, on (1) or back (-1). */
+  #leap(direction) {
+    if (!this.span) return;
+    const [from, to] = this.span;
+    const at = (this.moment ?? to) + (direction * (to - from)) / 10;
+    this.actions.go(at >= to ? null : Math.max(from, at));
   }
 
   #faster() {
@@ -132,6 +139,8 @@ export class TimeLine {
     track.addEventListener("keydown", (event) => {
       if (event.key === "Home" && this.span) this.actions.go(this.span[0]);
       if (event.key === "End") this.actions.go(null);
+      if (event.key === "PageUp") this.#leap(-1);
+      if (event.key === "PageDown") this.#leap(1);
     });
   }
 }
