@@ -25,6 +25,7 @@ HEAD_S = 5.0  # from the connection to the end of the request's head
 CLOSE_S = 3.0  # for the peer to answer a close frame; supervisors wait 5 s and more
 LINGER_S = 2.0  # a refused peer has so long to take its refusal
 UNSENT_BYTES = 128 << 10  # in the kernel: what waits longer shall wait where it can still be conflated
+LINE_BYTES = 8192  # of a request's first line; the parser refuses longer ones
 WINDOW_BITS = 15  # of the context that a group shares
 METHOD = re.compile(rb"[A-Z]{1,20} ")
 HEARD = (b"GET ", b"HEAD ")
@@ -78,9 +79,10 @@ class RelayConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._beginning is not None and not self._knows_method(data):
-            return
-        super().data_received(data)
+        if self._beginning is not None:
+            data = self._request_line(data)
+        if data:
+            super().data_received(data)
         if self.state is State.CLOSING and self._end is None:
             self._end_after(CLOSE_S)  # a peer that goes on sending would keep a failed connection for ever
 
@@ -97,14 +99,25 @@ class RelayConnection(ServerConnection):
 
     # -- turning away --------------------------------------------------------------------------------------------------
 
-    def _knows_method(self, data: bytes) -> bool:
-        """Answer what is neither GET nor HEAD ourselves: the parser behind us drops a request with a body in silence."""
+    def _request_line(self, data: bytes) -> bytes:
+        """What the parser behind us shall get of a request's beginning: nothing until its first line is whole.
+
+        Whatever is neither GET nor HEAD we answer ourselves, where the parser would drop it in silence; and it knows
+        HTTP/1.1 alone, though answers that end with the connection suit HTTP/1.0 as well.
+        """
         assert self._beginning is not None
-        start = (self._beginning + data)[:32]
-        if start.startswith(HEARD) or any(method.startswith(start) for method in HEARD):
-            self._beginning = None if start.startswith(HEARD) else start
-            return True
-        if METHOD.match(start):
+        begun = self._beginning = self._beginning + data
+        if not any(begun.startswith(method[: len(begun)]) for method in HEARD):
+            self._turn_away(begun)
+            return b""
+        line, end, rest = begun.partition(b"\r\n")
+        if not end and len(begun) < LINE_BYTES:
+            return b""
+        self._beginning = None
+        return (line.removesuffix(b"1.0") + b"1.1" if line.endswith(b" HTTP/1.0") else line) + end + rest
+
+    def _turn_away(self, begun: bytes) -> None:
+        if METHOD.match(begun[:32]):
             answer = plain(405, "only GET and HEAD are answered here", [("Allow", "GET, HEAD")])
         else:
             answer = plain(400, "this port speaks HTTP and WebSocket")
@@ -113,7 +126,6 @@ class RelayConnection(ServerConnection):
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
         self._end_after(LINGER_S)
-        return False
 
     def _end_after(self, seconds: float) -> None:
         if self._end:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hive_session.ondisk.settings import Known, address_to_serve, resolve, text, whole
+from hive_session.ondisk.settings import Known, address_to_serve, resolve, switch, text, whole
 
 TABLE = "ws_relay"
 ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")  # RFC 6454 6.2, as browsers write it
@@ -26,13 +26,14 @@ class Settings:
         None  # to each viewer that asks for no limit of its own, or a higher one; None: no limit
     )
     ping_s: int = 20  # between pings, and to answer one: a viewer that does not is gone
+    trust_network: bool = False  # whoever comes to `bind` comes from this machine, such as through a container's port
     insecure: bool = False  # without a token, and not on loopback alone
     echo: bool = False  # serves ECHO_PATH to the Autobahn test suite
 
     @property
     def host(self) -> str:
         """The address to listen on: without a token loopback alone, whatever `bind` says."""
-        return address_to_serve(self.bind, token=self.token, insecure=self.insecure)
+        return address_to_serve(self.bind, token=self.token, trusted=self.trust_network or self.insecure)
 
 
 def _origins(value: Any) -> tuple[str, ...]:
@@ -50,6 +51,7 @@ def _origins(value: Any) -> tuple[str, ...]:
 SETTINGS: Known = {
     "port": ("MCP_BRIDGE_PORT", whole(0, 65535)),
     "bind": ("HIVE_BIND", text),
+    "trust_network": ("HIVE_TRUST_NETWORK", switch),
     "token": ("WS_AUTH_TOKEN", text),
     "max_connections": ("WS_MAX_CONNECTIONS", whole(1, 100_000)),
     "allowed_origins": ("WS_ALLOWED_ORIGINS", _origins),

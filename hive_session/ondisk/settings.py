@@ -27,9 +27,9 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or (address and host.startswith("127."))
 
 
-def address_to_serve(bind: str, *, token: str, insecure: bool) -> str:
-    """The address to listen on: without a token loopback alone, whatever `bind` says."""
-    return bind if token or insecure or is_loopback(bind) else "127.0.0.1"
+def address_to_serve(bind: str, *, token: str, trusted: bool) -> str:
+    """The address to listen on: without a token or a reason to trust who comes loopback alone, whatever `bind` says."""
+    return bind if token or trusted or is_loopback(bind) else "127.0.0.1"
 
 
 def whole(least: int, most: int) -> Callable[[Any], int]:
@@ -52,6 +52,15 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text")
     return value
+
+
+def switch(value: Any) -> bool:
+    """How something that is on or off is read."""
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return bool(value == "true")
 
 
 def seconds(value: Any) -> float:

@@ -44,13 +44,17 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 FORMAT = ROOT / "docs/format.md"
 CLIENTS = ROOT / "docs/clients.md"
-DOCUMENTS = (README, FORMAT, CLIENTS, ROOT / "docs/viewers.md", ROOT / "docs/decisions.md")
+OPERATIONS = ROOT / "docs/operations.md"
+SECURITY = ROOT / "docs/security.md"
+DOCUMENTS = (README, FORMAT, CLIENTS, OPERATIONS, SECURITY, ROOT / "docs/viewers.md", ROOT / "docs/decisions.md")
 ID = "550e8400-e29b-41d4-a716-446655440000"
 LEAST = {"session_id": ID, "status": "created", "task": "x", "created": "2026-11-22T09:31:07+00:00"}
 PLACES = ("working_dir", "output_dir", "database", "log_file")
 GROUP: Any = typer.main.get_command(app)  # typer's own class of a group is private
 OPTION = re.compile(r"(?<![\w<-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
 FOREIGN_OPTIONS = {"--env", "--cli", "--method", "--tool-name", "--tool-arg"}  # of claude and of the Inspector
+FOREIGN_OPTIONS |= {"--check"}  # of hive-health
+FOREIGN_OPTIONS |= {"--format", "--no-stream", "--tail"}  # of docker
 EVERYWHERE = {"--help", *(name for param in GROUP.params for name in param.opts)}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -145,7 +149,7 @@ def test_every_option_that_a_document_names_exists(document: Path) -> None:
 def test_every_file_that_a_document_names_is_there(document: Path) -> None:
     text = text_of(document)
     linked = {document.parent / target for target in re.findall(r"\]\(([^)#:]+)\)", text)}
-    named = {ROOT / name for name in re.findall(r"`((?:bin|docs|bench|tests|hive_session)/[\w./-]+)`", text)}
+    named = {ROOT / name for name in re.findall(r"`((?:bin|docs|bench|etc|tests|hive_session)/[\w./-]+)`", text)}
     missing = {str(path) for path in linked | named if not path.exists()}
     assert missing - {str(ROOT / "bin/")} == set()
 
@@ -153,8 +157,10 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 @each_document
 def test_every_variable_that_a_document_names_is_one_that_the_code_knows(document: Path) -> None:
     packages = ("hive_session", "cf_wrapper", "mcp_tcp", "ws_relay")
-    code = "".join(path.read_text(encoding="utf-8") for name in packages for path in (ROOT / name).rglob("*.py"))
-    named = set(re.findall(r"\b(?:HIVE|MAX|CLAUDE|XDG)_[A-Z_]+[A-Z]\b", text_of(document)))
+    files = [path for name in packages for path in (ROOT / name).rglob("*.py")]
+    files += [ROOT / "compose.yaml", ROOT / "Dockerfile", ROOT / "etc/container/entrypoint"]
+    code = "".join(map(text_of, files))
+    named = set(re.findall(r"\b(?:HIVE|MAX|CLAUDE|XDG|DOCKER|HOST|TCP|WS|MCP)_[A-Z_]+[A-Z]\b", text_of(document)))
     assert {name for name in named if name not in code} == set()
 
 
@@ -165,7 +171,9 @@ def test_every_setting_of_a_server_is_in_its_table_and_the_other_way_round(progr
     defaults = program.Settings()
     assert {key: variable for key, variable, _ in rows} == {key: found[0] for key, found in program.SETTINGS.items()}
     for key, _, default in rows:
-        assert default == (str(getattr(defaults, key) or "none").removesuffix(".0")), key
+        value = getattr(defaults, key)
+        said = "false" if value is False else str(value or "none").removesuffix(".0")
+        assert default == said, key
 
 
 HELP = {name: CliRunner().invoke(app, [name, "--help"], terminal_width=120).output for name in GROUP.commands}
@@ -365,3 +373,12 @@ def test_an_agent_s_environment_is_the_one_described() -> None:
         shares_login=False,
     )
     assert named == set(found)
+
+
+# -- docs/security.md --------------------------------------------------------------------------------------------------
+
+
+def test_every_test_that_holds_a_claim_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text_of(SECURITY))
+    assert len(named) == text_of(SECURITY).count("::test_") - 1  # but the one that says what they look like
+    assert [name for path, name in named if f"def {name}(" not in text_of(ROOT / path)] == []

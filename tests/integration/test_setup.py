@@ -132,7 +132,7 @@ def machine(tmp_path: Path) -> Machine:
     calls.touch()
     made = Machine(checkout, programs, calls)
     python = made.has("python3", PYTHON)
-    for name in ("jq", "setpriv", "socat", "nc", "chromium"):
+    for name in "jq setpriv socat nc chromium groff man curl ss dockerd tini docker-compose mmdebstrap ip".split():
         made.has(name, NOTE)
     made.env = {
         "PATH": str(programs),

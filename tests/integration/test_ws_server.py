@@ -293,6 +293,19 @@ def test_head_is_get_without_the_body_and_all_else_is_refused(relay: RelayProces
         assert peer.recv(64).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("pieces", [1, 3, 400])
+def test_a_client_that_speaks_http_1_0_is_answered(relay: RelayProcess, pieces: int) -> None:
+    """As nginx does to what stands behind it, unless told otherwise."""
+    request = b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
+    size = -(-len(request) // pieces)
+    with relay.socket() as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(request), size):
+            peer.sendall(request[start : start + size])
+        with peer.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 200 ")
+
+
 def test_sessions_come_page_by_page_the_newest_first(hive: Hive, relay: RelayProcess, done: SessionPaths) -> None:
     ids = [hive.create("rehearsal") for _ in range(5)]
     until(lambda: relay.json("/api/sessions")["total"] >= 6, "the relay to see them")

@@ -47,6 +47,7 @@ VALUES: dict[str, tuple[str, Any, str, Any, str, Any]] = {  # file, variable, fl
     "port": ("1", 1, "2", 2, "0", 0),
     "health_port": ("1", 1, "2", 2, "-1", -1),
     "bind": ('"a"', "a", "b", "b", "c", "c"),
+    "trust_network": ("true", True, "false", False, "true", True),
     "token": ('"a"', "a", "b", "b", "c", "c"),
     "max_connections": ("1", 1, "100000", 100_000, "3", 3),
     "max_request_bytes": ("1024", 1024, "1073741824", 1 << 30, "2048", 2048),
@@ -87,8 +88,8 @@ SECONDS = "must be a number of seconds from 0"
             "[mcp_tcp]\nPort = 1\nAlso = 2",
             {},
             {},
-            f"{FILE}: no such key: mcp_tcp.Also; known keys: port, health_port, bind, token, max_connections, "
-            "max_request_bytes, linger_s",
+            f"{FILE}: no such key: mcp_tcp.Also; known keys: port, health_port, bind, trust_network, "
+            "token, max_connections, max_request_bytes, linger_s",
         ),
         ("[mcp_tcp]\nport = -1", {}, {}, f"{FILE}: mcp_tcp.port: -1 {PORT}"),
         ("[mcp_tcp]\nport = 65536", {}, {}, f"{FILE}: mcp_tcp.port: 65536 {PORT}"),
@@ -104,6 +105,8 @@ SECONDS = "must be a number of seconds from 0"
         ("[mcp_tcp]\nbind = 5", {}, {}, f"{FILE}: mcp_tcp.bind: 5 must be a text"),
         ("[mcp_tcp]\nbind = ''", {}, {}, f"{FILE}: mcp_tcp.bind: '' must be a text"),
         (None, {}, {"bind": ""}, "--bind: '' must be a text"),
+        ("[mcp_tcp]\ntrust_network = 1", {}, {}, f"{FILE}: mcp_tcp.trust_network: 1 must be true or false"),
+        (None, {"HIVE_TRUST_NETWORK": "yes"}, {}, "HIVE_TRUST_NETWORK: 'yes' must be true or false"),
         ("[mcp_tcp]\ntoken = 123456789", {}, {}, f"{FILE}: mcp_tcp.token: must be a text"),
         ("[mcp_tcp]\ntoken = ''", {}, {}, f"{FILE}: mcp_tcp.token: must be a text"),
         (None, {"TCP_MAX_CONNECTIONS": "0"}, {}, "TCP_MAX_CONNECTIONS: '0' must be a whole number from 1 to 100000"),

@@ -144,6 +144,7 @@ def test_no_origin_is_no_browser_and_fine() -> None:
 def test_without_a_token_only_names_of_this_machine_are_answered(host: str) -> None:
     rebound = [("Host", host), ("Origin", f"http://{host}")]
     assert status("/ws", *rebound) == status("/ws", rebound[0]) == 403
+    assert status("/ws", *rebound, trust_network=True) == 403  # a published port of a container is no other machine
     assert status("/ws", *rebound, insecure=True) == 0
     assert status("/ws", *rebound, ("Authorization", f"Bearer {TOKEN}"), token=TOKEN) == 0
 

@@ -47,6 +47,7 @@ A, B, C = "https://a.example", "https://b.example:8443", "http://[::1]:3000"
 VALUES: dict[str, tuple[str, Any, str, Any, str, Any]] = {  # file, variable, flag: what is written, what it means
     "port": ("1", 1, "2", 2, "0", 0),
     "bind": ('"a"', "a", "b", "b", "c", "c"),
+    "trust_network": ("true", True, "false", False, "true", True),
     "token": ('"a"', "a", "b", "b", "c", "c"),
     "max_connections": ("1", 1, "100000", 100_000, "3", 3),
     "allowed_origins": (f'["{A}"]', (A,), f" {A}/ ,{B},", (A, B), C, (C,)),
@@ -125,9 +126,9 @@ def test_whatever_bind_says_without_a_token_the_host_is_loopback(bind: str) -> N
     assert is_loopback(Settings(bind=bind).host)
 
 
-@pytest.mark.parametrize(("token", "insecure"), [(SECRET, False), ("", True)])
-def test_with_a_token_or_by_force_other_machines_are_served(token: str, insecure: bool) -> None:
-    assert Settings(bind="0.0.0.0", token=token, insecure=insecure).host == "0.0.0.0"
+@pytest.mark.parametrize("given", [{"token": SECRET}, {"insecure": True}, {"trust_network": True}])
+def test_with_a_token_or_by_force_or_in_trust_other_machines_are_served(given: dict[str, Any]) -> None:
+    assert Settings(bind="0.0.0.0", **given).host == "0.0.0.0"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
