@@ -20,6 +20,7 @@ from hive_session.durable import append_line, read_file, remove_file, replace_fi
 from hive_session.errors import Busy, NotPermitted, Refused
 from hive_session.isolation import session_environment
 from hive_session.lifecycle import RESUMABLE
+from hive_session.ondisk.journal import escape
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.ondisk.liveness import boot_identity
 from hive_session.ondisk.log import log_end
@@ -193,7 +194,8 @@ def _log_header(paths: SessionPaths, record: SessionRecord, job: Job) -> int:
         f"Task: {record.task}",
         f"Command: {command}",
     )
-    append_line(paths.log, "".join(f"[SESSION-MGR] {line}\n" for line in lines).encode())
+    # Escaped: a task of several lines would say in our name whatever it likes.
+    append_line(paths.log, "".join(f"[SESSION-MGR] {escape(line)}\n" for line in lines).encode())
     return offset
 
 

@@ -14,6 +14,7 @@ VARIABLE = "HIVE_LOG_FORMAT"
 SECRETS = ("TCP_AUTH_TOKEN", "WS_AUTH_TOKEN")  # the variables whose values never stand in a log
 MAX_CHARS = 8192  # of a message; a traceback may have as many again
 HIDDEN = "***"
+_UNUSUAL = re.compile(r"[^\x20-\x7e]")
 _CREDENTIAL = re.compile(r"(?i)(\btoken=|\bbearer\s+)[^\s&\"',;]+")
 _LEVELS = {"CRITICAL": "error", "WARN": "warning", "NOTSET": "debug"}
 
@@ -64,7 +65,11 @@ def timestamp(now_s: float) -> str:
 
 def escape(text: str) -> str:
     """`text` with all that is not printable written out, such as `\\n` or `\\x1b`."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return _UNUSUAL.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else ascii(found[0])[1:-1]
 
 
 def conceal(text: str, secrets: Iterable[str] = ()) -> str:

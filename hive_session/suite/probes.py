@@ -128,13 +128,15 @@ def questions(env: "Mapping[str, str]") -> "dict[str, list[Question]]":
     Raises: ValueError for a port that is no number.
     """
     bind = env.get("HIVE_BIND") or "127.0.0.1"
-    mcp = reachable(bind, has_token=bool(env.get("TCP_AUTH_TOKEN")))
-    relay = reachable(bind, has_token=bool(env.get("WS_AUTH_TOKEN")))
+    trusted = env.get("HIVE_TRUST_NETWORK") == "true"
+    mcp = reachable(bind, is_open=trusted or bool(env.get("TCP_AUTH_TOKEN")))
+    relay = reachable(bind, is_open=trusted or bool(env.get("WS_AUTH_TOKEN")))
+    proxy = reachable(bind, is_open=trusted)
     mcp_health = port_of(env, "MCP_HEALTH_PORT", 9501)
     asked = {
         MCP_SERVER: [mcp_ping(mcp, port_of(env, "MCP_TCP_PORT", 9500))],
         RELAY: [http_get(relay, port_of(env, "MCP_BRIDGE_PORT", 3002), "/readyz")],
-        PROXY: [http_get(reachable(bind), port_of(env, "CLAUDE_FLOW_HEALTH_PORT", 9503), "/health")],
+        PROXY: [http_get(proxy, port_of(env, "CLAUDE_FLOW_HEALTH_PORT", 9503), "/health")],
     }
     if mcp_health > 0:  # -1: it has none
         asked[MCP_SERVER].append(http_get(mcp, mcp_health, "/readyz"))
@@ -153,14 +155,14 @@ def port_of(env: "Mapping[str, str]", name: str, default: int) -> int:
     return port
 
 
-def reachable(bind: str, *, has_token: bool = True) -> str:
+def reachable(bind: str, *, is_open: bool) -> str:
     """The address at which a server that shall listen on `bind` is reached from this machine.
 
-    Without a token that is loopback: hive_session.ondisk.settings.address_to_serve, which would cost 1.4 MB here.
+    Without a token or trust that is loopback: hive_session.ondisk.settings.address_to_serve, which would cost 1.4 MB here.
     """
     near = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(bind, bind)
     is_address = near.isascii() and near.replace(".", "").isdecimal()
-    return near if has_token or (is_address and near.startswith("127.")) or bind == "::1" else "127.0.0.1"
+    return near if is_open or (is_address and near.startswith("127.")) or bind == "::1" else "127.0.0.1"
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------

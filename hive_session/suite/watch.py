@@ -212,7 +212,7 @@ def _supervisor() -> list[int | None]:
 
 
 def last_line(path: str) -> str:
-    """The last line of a log that says something; "" where there is none."""
+    """What the last line of a log that says something says, whether in JSON or in words; "" where there is none."""
     try:
         with open(path, "rb", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
@@ -221,4 +221,9 @@ def last_line(path: str) -> str:
     except OSError:
         return ""
     said = [line for line in lines if line.strip()]
-    return said[-1].decode("utf-8", "replace").strip()[-LINE_CHARS:] if said else ""
+    line = said[-1].decode("utf-8", "replace").strip() if said else ""
+    try:
+        line = str(json.loads(line)["message"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass  # words
+    return line[-LINE_CHARS:]

@@ -40,6 +40,7 @@ START_S = 10.0  # after the client's last byte where it has not said anything: i
 
 KEEPALIVE = (60, 15, 4)  # s idle, s between probes, probes: a dead peer is noticed after two minutes
 KEEPALIVE_AT_END = (15, 5, 3)  # once it sends no more: one that is gone altogether looks the same until then
+NOT_HTTP = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 USER_TIMEOUT_MS = 300_000  # for a peer that acknowledges nothing, or reads nothing
 
 
@@ -164,6 +165,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         data = bytes(self._buffer[:nbytes])
         if self._pipes is None and not self._refusal:
+            if data[:1].isalpha():
+                # No message begins so, but every HTTP request: any web page can have its reader's browser post here.
+                self._close("that is HTTP, or no message at all", NOT_HTTP)
+                return
             self._start()
         if self._pipes and not self._pipes.write(data):
             self._transport.pause_reading()

@@ -18,7 +18,7 @@ from tests.integration.hive import is_alive, kill, read_bytes, stat_fields, unti
 
 MARK = "MCP_PROXY_TEST"  # in the environment of the proxy and of all that comes of it
 OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z mcp-tcp-proxy: ")
-READY = re.compile(r"listening on 127\.0\.0\.1:(\d+)(?:, health on 127\.0\.0\.1:(\d+))?")
+READY = re.compile(r"listening on (?:127\.0\.0\.1|0\.0\.0\.0):(\d+)(?:, health on [\d.]+:(\d+))?")
 
 # Answers each request with what it was asked and where it runs; obeys a few methods.
 SERVER = """

@@ -49,6 +49,29 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
+# -- who is heard ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "OPTIONS"])
+def test_a_web_page_cannot_reach_the_command(tmp_path: Path, start: Start, method: str) -> None:
+    """Any page can have its reader's browser post to a port of this machine, with a body of its choice."""
+    proxy = start(SERVER)
+    written = tmp_path / "written"
+    with proxy.client() as client:
+        client.send(f"{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\r\n".encode())
+        client.send(request(1, "write", path=str(written)))
+        assert client.socket.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
+    with proxy.client() as client:
+        assert client.ask(2)["id"] == 2
+    assert not written.exists()
+
+
+def test_without_trust_only_this_machine_is_served_whatever_the_servers_address_is(start: Start) -> None:
+    assert "listening on 127.0.0.1:" in start(SERVER, HIVE_BIND="0.0.0.0").log
+    trusting = start(SERVER, HIVE_BIND="0.0.0.0", HIVE_TRUST_NETWORK="true").log
+    assert "listening on 0.0.0.0:" in trusting and "health on 0.0.0.0:" in trusting
+
+
 # -- what passes -------------------------------------------------------------------------------------------------------
 
 

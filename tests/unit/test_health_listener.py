@@ -144,6 +144,9 @@ def test_a_setting_that_is_none_is_named(value: str) -> None:
         (b"no end", "no end"),
         (b"x" * 9000 + b"the end\n", "x" * 493 + "the end"),
         (b"\xff\n", "�"),
+        (b'{"time":"2026-11-22T00:00:00.000+00:00","message":"the port is taken"}\n', "the port is taken"),
+        (b'{"message":"cut of', '{"message":"cut of'),
+        (b"[1]\n", "[1]"),
     ],
 )
 def test_the_last_line_that_says_something(tmp_path: Path, text: bytes, line: str) -> None:

@@ -138,13 +138,21 @@ def test_a_server_is_asked_where_it_listens(bind: str, token: str, host: str) ->
     assert asked["mcp-ws-bridge"][0].address == (host, 3002)
 
 
+@pytest.mark.parametrize(("trust", "host"), [("true", "10.0.0.5"), ("", "127.0.0.1"), ("false", "127.0.0.1")])
+def test_trust_opens_all_of_them_and_nothing_else_opens_the_proxy(trust: str, host: str) -> None:
+    asked = questions({"HIVE_BIND": "10.0.0.5", "HIVE_TRUST_NETWORK": trust})
+    assert {each[0].address[0] for each in asked.values()} == {host}
+    with_token = questions({"HIVE_BIND": "10.0.0.5", "TCP_AUTH_TOKEN": "t", "WS_AUTH_TOKEN": "t"})
+    assert with_token["claude-flow-tcp"][0].address[0] == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     "bind", ["127.0.0.1", "127.9.9.9", "localhost", "::1", "10.0.0.5", "127.example.org", "fe80::1"]
 )
 @pytest.mark.parametrize("token", ["", "t"])
 def test_where_they_listen_is_what_they_say_themselves(bind: str, token: str) -> None:
-    serves = address_to_serve(bind, token=token, insecure=False)
-    assert reachable(bind, has_token=bool(token)) == reachable(serves)
+    serves = address_to_serve(bind, token=token, trusted=False)
+    assert reachable(bind, is_open=bool(token)) == reachable(serves, is_open=True)
 
 
 def test_no_token_is_ever_sent() -> None:
