@@ -9,9 +9,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 const job = JSON.parse(readFileSync(0, "utf8"));
 const { chromium } = createRequire(`${job.modules}/`)("playwright-core");
 
-// A GPU that is imitated on the CPU, as there is none; plain: as a Chromium that has been told so.
+// A GPU that is imitated on the CPU; without these, what Chromium itself does where there is none.
 const IMITATED = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"];
-const NONE = ["--disable-gpu", "--disable-webgl", "--disable-webgl2", "--disable-3d-apis"];
 const DEADLINE_MS = 20_000;
 const SETTLE_MS = 2500;
 const BETWEEN_MS = 130; // no multiple of a period of the page's own
@@ -25,7 +24,7 @@ async function opened(browser) {
   await page.addInitScript(watchAgents, job.agents);
   const client = await context.newCDPSession(page);
   await client.send("Performance.enable");
-  await page.goto(`${job.url}${job.plain ? "?renderer=canvas" : ""}`, { waitUntil: "commit" });
+  await page.goto(`${job.url}${job.gpu ? "?renderer=gpu" : ""}`, { waitUntil: "commit" });
   await page.waitForFunction(() => globalThis.shownMs !== undefined, null, { timeout: DEADLINE_MS, polling: 50 });
   return { page, client };
 }
@@ -119,7 +118,8 @@ async function agentSpots(page) {
   const spots = new Map();
   for (let time = 1; spots.size < job.times && time < 200; time += 1) {
     const [angle, reach] = [2.4 * time, 0.03 * Math.sqrt(time)];
-    const spot = [x + width / 2 + reach * width * Math.cos(angle), y + height / 2 + reach * width * Math.sin(angle)];
+    const [right, down] = [reach * width * Math.cos(angle), reach * width * Math.sin(angle)];
+    const spot = [Math.round(x + width / 2 + right), Math.round(y + height / 2 + down)]; // a click has whole pixels
     await page.mouse.move(...spot);
     const task = await page.evaluate(() => document.querySelector("#hover:not([hidden]) .quiet")?.textContent);
     if (task) spots.set(task, spot);
@@ -173,7 +173,7 @@ function watchAnswers() {
 
 const browser = await chromium.launch({
   executablePath: job.chromium,
-  args: ["--no-sandbox", ...(job.plain ? NONE : IMITATED)],
+  args: ["--no-sandbox", ...(job.gpu ? IMITATED : [])],
 });
 try {
   await { open, busy }[job.measure](browser);

@@ -1,11 +1,12 @@
-"""Measures the live page in a headless Chromium that has no GPU: what it takes to show 1,000 agents, and to answer meanwhile.
+"""Measures the live page in a headless Chromium without a GPU: how soon 1,000 agents are shown, and input answered.
 
-    .venv/bin/python bench/page.py [--json] [--dir DIR] [--beside CHECKOUT] [--plain]
+    .venv/bin/python bench/page.py [--json] [--dir DIR] [--beside CHECKOUT] [--gpu]
 
 It needs the test extras (playwright-core, node) and Debian's Chromium. The relay is a real one, on a workspace of the
 bench's own; everything listens on loopback and ends with it, within about a minute. With --beside, the page of another
-checkout is measured in turn with this one, which tells more than a figure alone: a machine that imitates the GPU on the
-cores that it measures with has good and bad minutes. Exit code: 0 whatever the figures, 1 when it cannot measure.
+checkout is measured in turn with this one, which tells more than a figure alone: other programs on the same cores make
+for good and bad minutes. The page draws on the 2-D canvas here, as wherever a GPU is only imitated; --gpu shows why.
+Exit code: 0 whatever the figures, 1 when it cannot measure.
 """
 
 import argparse
@@ -170,13 +171,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
     parser.add_argument("--beside", metavar="CHECKOUT", help="measure the page of this checkout in turn with ours")
-    parser.add_argument("--plain", action="store_true", help="have the graph drawn on the 2-D canvas")
+    parser.add_argument("--gpu", action="store_true", help="have the graph drawn on the imitated GPU")
     chosen = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
         raise RuntimeError("there is no chromium on PATH: apt-get install chromium")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
-    job = {"modules": str(MODULES), "chromium": chromium, "agents": AGENTS, "plain": chosen.plain}
+    job = {"modules": str(MODULES), "chromium": chromium, "agents": AGENTS, "gpu": chosen.gpu}
     begun, load_before = time.monotonic(), os.getloadavg()[0]
     with workspaces(chosen.dir) as make, ExitStack() as stack:
         ours = stack.enter_context(page_of("ours", os.path.dirname(HERE), make(), job))

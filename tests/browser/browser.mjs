@@ -83,13 +83,29 @@ export function drawnBy(page, name) {
   return until(() => page.$eval("#graph", ({ dataset }, wanted) => dataset.renderer === wanted, name), `the renderer ${name}`);
 }
 
-/** The rows of the table view: {of: "session" or "agent", session, cells}. */
-export function tableRows(page) {
-  return page.$$eval("#table tbody tr", (rows) => rows.map((row) => ({
-    of: row.classList.contains("of-session") ? "session" : "agent",
-    session: row.dataset.key.split("/")[0],
-    cells: [...row.cells].map((cell) => cell.textContent),
-  })));
+/** All rows of the table view, of which only those in sight are drawn: {of: "session" or "agent", session, cells}. */
+export async function tableRows(page) {
+  const found = new Map();
+  for (let top = 0, last = -1; top !== last; ) {
+    const drawn = await page.$$eval("#table tbody tr:not(.gap)", (rows) => rows.map((row) => [row.ariaRowIndex, {
+      of: row.classList.contains("of-session") ? "session" : "agent",
+      session: row.dataset.key.split("/")[0],
+      cells: [...row.cells].map((cell) => cell.textContent),
+    }]));
+    for (const [index, row] of drawn) found.set(Number(index), row);
+    last = top;
+    top = await page.$eval("#table", (table) => { table.scrollTop += table.clientHeight / 2; return table.scrollTop; });
+    await until(() => page.$eval("#table", isFilled), "the rows in sight");
+  }
+  await page.$eval("#table", (table) => { table.scrollTop = 0; });
+  return [...found.keys()].sort((one, other) => one - other).map((index) => found.get(index));
+}
+
+/** Runs in the page: whether all rows in sight of the table view are drawn. */
+function isFilled(table) {
+  const sight = table.getBoundingClientRect();
+  const places = [...table.querySelectorAll(".gap")].map((gap) => gap.getBoundingClientRect());
+  return places.every(({ top, bottom }) => bottom <= sight.top || top >= sight.bottom);
 }
 
 /** The event feed, oldest first: {index, time, text}; `index` counts the events of the session's file. */

@@ -11,7 +11,7 @@ await play(async ({ open }) => {
     if (message.type === "events") events += message.events.length;
   })) });
   await connected(page);
-  await drawnBy(page, "gpu");
+  await drawnBy(page, "canvas"); // the GPU that the browser offers here is only imitated
   await until(() => events > 500, "the storm");
   await page.evaluate(watchKeys);
   for (let key = 0; key < KEYS; key += 1) {

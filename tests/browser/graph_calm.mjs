@@ -6,7 +6,7 @@ import { connected, drawnBy, job, play, until } from "./browser.mjs";
 const QUIET_MS = 1500;
 
 await play(async ({ open }) => {
-  const page = await open("", { reducedMotion: "reduce", prepare: (opened) => opened.addInitScript(countDrawing) });
+  const page = await open("?renderer=gpu", { reducedMotion: "reduce", prepare: (opened) => opened.addInitScript(countDrawing) });
   await connected(page);
   await drawnBy(page, "gpu");
   await until(() => page.evaluate(() => globalThis.drawings > 0), "the first drawing");

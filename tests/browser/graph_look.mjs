@@ -4,7 +4,7 @@
 import { connected, drawnBy, graphPixels, job, play, text, until } from "./browser.mjs";
 
 await play(async ({ browser, open }) => {
-  const page = await open(`${job.renderer === "canvas" ? "?renderer=canvas" : ""}#session=${job.session}`);
+  const page = await open(`?renderer=${job.renderer}#session=${job.session}`);
   await connected(page);
   await drawnBy(page, job.renderer);
   const inks = [job.message, job.text];

@@ -34,6 +34,7 @@ await play(async ({ open }) => {
   const stillTyped = await page.inputValue("#search");
   await press("Escape", async () => (await chosen()) === null, "no session");
   await until(() => !page.url().includes("session="), "an address without session");
+  await until(() => page.isVisible(".overview"), "the overview");
   const reached = await tabStops(page);
   return { ids, kept, help, found, stillTyped, focusInTable, reached };
 });

@@ -19,6 +19,15 @@ await play(async ({ open }) => {
   await page.tap("#view-button");
   await until(() => page.isVisible("#table tbody tr"), "the table");
   await look("table");
+  await page.tap("#table tbody tr:not(.of-session)");
+  await until(() => page.isVisible(".agent-card"), "the agent of that row");
+  const linked = await open(new URL(page.url()).hash, PHONE);
+  await until(() => linked.isVisible(".panel-body tbody tr"), "the session of that address");
+  await linked.context().close();
+  await page.keyboard.press("Escape"); // the agent
+  await page.keyboard.press("Escape"); // the session
+  await page.keyboard.press("t");
+  await until(() => page.isVisible("#table tbody tr"), "the table again");
   await page.tap("#view-button");
   await to("sessions", "#session-list li");
   await look("sessions");

@@ -8,7 +8,7 @@ const SETTLED_MS = 2500;
 
 await play(async ({ open }) => {
   const { width = 1440, height = 900, name = "page", to, session } = job;
-  const fragment = job.fragment ?? `#session=${session}${job.agent ? `&agent=${job.agent}` : ""}`;
+  const fragment = job.fragment ?? `?renderer=gpu#session=${session}${job.agent ? `&agent=${job.agent}` : ""}`;
   const files = [];
   for (const colorScheme of ["dark", "light"]) {
     const page = await open(fragment, { colorScheme, viewport: { width, height } });

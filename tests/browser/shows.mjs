@@ -3,7 +3,7 @@
 import { connected, drawnBy, graphPixels, job, play, tableRows, text, until } from "./browser.mjs";
 
 await play(async ({ browser, open }) => {
-  const page = await open();
+  const page = await open("?renderer=gpu");
   await connected(page);
   await drawnBy(page, "gpu");
   const renderer = await page.$eval("#graph", ({ dataset }) => dataset.renderer);

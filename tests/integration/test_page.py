@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.npm, pytest.mark.slow, pytest.mark.timeout(180)]
 QUIET = {"usage", "resources", "tap_started", "tap_ended", "log_rotated"}  # events that the feed leaves out
 AGENTS = 1000
 SEEN_MAX_MS = 10_000  # the goal is 2,000; a loaded machine that draws without a GPU takes up to 4,000
-ANSWERED_MAX_MS = 1_000  # the goal is 100; without a GPU the median was 165 to 262
+ANSWERED_MAX_MS = 500  # the goal is 100; on two quiet cores the median is 27
 TOOLS = ("Bash", "Read", "Edit")
 TOKEN = "s3cret&of the=hive"
 
@@ -250,6 +250,8 @@ def test_a_thousand_agents_are_in_sight_soon(tmp_path: Path) -> None:
     sys.stdout.write(f"1,000 agents after {found['graphMs']:.0f} ms as a graph, {found['tableMs']:.0f} ms as a table\n")
     assert found["renderer"] == "gpu"
     assert found["graphMs"] < SEEN_MAX_MS and found["tableMs"] < SEEN_MAX_MS, found
+    assert found["focused"] == found["kept"] == f"w{AGENTS - 1}", "the focus stays where it was, in sight or not"
+    assert found["told"] == AGENTS + 2 and found["drawn"] < 100, "the head, the session and its agents; few are drawn"
 
 
 def test_the_page_answers_while_a_thousand_updates_a_second_arrive(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.npm import NODE_BIN
 
 TESTS = Path(__file__).parents[1] / "page"
+PAGE = Path(__file__).parents[2] / "ws_relay" / "page"
 
 
 @pytest.mark.npm  # for its Node.js alone
@@ -27,3 +28,13 @@ def test_the_pure_modules_of_the_page_do_what_they_say() -> None:
     passed = re.search(r"^# pass (\d+)$", told, re.MULTILINE)
     assert files, "there is nothing in tests/page"
     assert done.returncode == 0 and passed and int(passed[1]) > 0, told
+
+
+def test_the_page_names_every_module_that_it_begins_with() -> None:
+    """Else the browser learns of each only from the one that imports it, which is a chain of requests."""
+    named = re.findall(
+        r'rel="modulepreload" fetchpriority="low" href="js/(\w+\.js)"', (PAGE / "index.html").read_text()
+    )
+    later = {"graph.js"}  # the GPU comes after the first picture
+    files = {path.name for path in (PAGE / "js").glob("*.js")}
+    assert named == sorted(files - later - {"main.js"})

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { arcBetween, pointOn } from "../../ws_relay/page/js/arcs.js";
-import { Boxes, roomAbove } from "../../ws_relay/page/js/boxes.js";
-import { paintNames } from "../../ws_relay/page/js/names.js";
+import { arcBetween, pointOn } from "../../ws_relay/page/js/shapes.js";
+import { Boxes, roomAbove } from "../../ws_relay/page/js/shapes.js";
+import { paintNames, paintTitles } from "../../ws_relay/page/js/labels.js";
 import { fitted, inTwo } from "../../ws_relay/page/js/text.js";
-import { paintTitles } from "../../ws_relay/page/js/titles.js";
 import { viewOf } from "../../ws_relay/page/js/camera.js";
 
 const LETTER = 7; // pixels

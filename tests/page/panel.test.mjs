@@ -7,6 +7,7 @@ import { isEcho, isTold } from "../../ws_relay/page/js/story.js";
 import { missingWords } from "../../ws_relay/page/js/missing.js";
 import { nextTab } from "../../ws_relay/page/js/tabs.js";
 import { parentOf, partners } from "../../ws_relay/page/js/agents.js";
+import { partsOf } from "../../ws_relay/page/js/rows.js";
 import { ratePerMinute, totalsOf } from "../../ws_relay/page/js/topbar.js";
 import { SMALL_HIVE } from "./events.mjs";
 
@@ -83,4 +84,14 @@ test("an agent's card names who called it and whom it speaks with", () => {
   assert.equal(parentOf(session, coder), queen);
   assert.equal(parentOf(session, queen), undefined);
   assert.deepEqual([...partners(session)], [["queen", ["coder (2)"]]]);
+});
+
+test("of a table only the rows in sight and those asked for are drawn, and gaps keep the room of the others", () => {
+  assert.deepEqual(partsOf(3, [0, 40], []), [{ at: 0 }, { at: 1 }, { at: 2 }]);
+  assert.deepEqual(partsOf(100, [-3, 2], [50]), [
+    { at: 0 }, { at: 1 }, { at: 2, rows: 48 }, { at: 50 }, { at: 51, rows: 49 },
+  ]);
+  assert.deepEqual(partsOf(100, [97, 130], [98, 0]), [{ at: 0 }, { at: 1, rows: 96 }, { at: 97 }, { at: 98 }, { at: 99 }]);
+  assert.deepEqual(partsOf(5, [70, 90], []), [{ at: 0, rows: 5 }]);
+  assert.deepEqual(partsOf(0, [0, 40], []), []);
 });

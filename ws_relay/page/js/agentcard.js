@@ -1,10 +1,14 @@
-// All that is known of one agent: the card above the tabs of a session's panel.
+// What is known of one agent: the card above the tabs of a session's panel has all, the small box beside the pointer who
+// that is and what it does.
 
-import { activity, agentMark } from "./words.js";
+import { activity, agentMark, sessionState } from "./words.js";
 import { agentMs, agentName, parentOf, partners } from "./agents.js";
-import { clock, count, duration, instant, money, NONE, plural } from "./format.js";
+import { clock, count, cut, duration, instant, money, NONE, plural } from "./format.js";
 import { h } from "./dom.js";
 import { markIcon } from "./marks.js";
+
+const [WIDTH, HEIGHT, OFF] = [310, 80, 14]; // pixels that it may need, and its distance from the pointer
+const hovering = { of: "" };
 
 export class AgentCard {
   /** `onClose()`: the person is done with this agent. */
@@ -58,4 +62,23 @@ function factsOf(session, agent, now) {
 /** Those of the words that are known, with commas between. */
 function listed(words) {
   return words.filter((word) => word && word !== NONE).join(", ");
+}
+
+/** Show `box` for an agent of a session (null: for the session itself), at (x, y) of the stage; no session: hide it. */
+export function showHover(box, session, agentId, x, y, now) {
+  box.hidden = !session;
+  if (!session) return;
+  const agent = session.agents.get(agentId);
+  const name = agent ? agentName(agent) : cut(session.row.task, 60);
+  const spent = agent ? duration(agentMs(agent, session.row, now)) : "";
+  const words = [agent ? activity(agent) : sessionState(session.row), spent].filter(Boolean).join(", ");
+  const task = agent?.task ? cut(agent.task, 140) : "";
+  const key = JSON.stringify([name, words, task]);
+  if (key !== hovering.of) {
+    hovering.of = key;
+    box.replaceChildren(h("div", {}, h("b", {}, name), ` ${words}`), task && h("div", { class: "quiet" }, task));
+  }
+  const { clientWidth, clientHeight } = box.parentElement;
+  box.style.left = `${Math.min(x + OFF, Math.max(0, clientWidth - WIDTH))}px`;
+  box.style.top = `${Math.min(y + OFF, clientHeight - HEIGHT)}px`;
 }

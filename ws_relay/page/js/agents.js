@@ -2,12 +2,13 @@
 
 import { activity, agentMark, agentOver, sessionMark, sessionState } from "./words.js";
 import { count, cut, duration, instant, money, plural, shortId } from "./format.js";
-import { h, keepChildren, setAttribute, setText } from "./dom.js";
+import { h, setAttribute, setText } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
 import { Rows } from "./rows.js";
+import { bareId } from "./store.js";
 import { runMs } from "./sessions.js";
 
-const MOST_ROWS = 2000;
+const MANY = 40; // rows
 
 /** How long an agent has worked, or worked, in milliseconds. */
 export function agentMs(agent, row, now) {
@@ -27,22 +28,13 @@ function cells(...classes) {
 }
 
 function row(className, cells, onOpen) {
-  return h("tr", { class: className, tabindex: -1, onclick: onOpen }, ...cells);
+  return h("tr", { class: className, onclick: onOpen }, ...cells);
 }
 
-/** Bring the chosen row into sight, once for each choice and as soon as it is there. */
-class Chosen {
-  constructor(body) {
-    this.body = body;
-    this.seen = null;
-  }
-
-  show(key) {
-    if (key === this.seen) return;
-    const chosen = key && [...this.body.children].find((each) => each.dataset.key === key);
-    if (chosen) chosen.scrollIntoView({ block: "nearest" });
-    if (chosen || !key) this.seen = key;
-  }
+/** A table without rows: its columns, and which of them hold figures. */
+function grid(columns, properties, ...before) {
+  const heads = columns.map((text) => h("th", { scope: "col", class: NUMBERS.has(text) ? "number" : null }, text));
+  return h("table", { role: "grid", ...properties }, ...before, h("thead", {}, h("tr", {}, ...heads)));
 }
 
 function markedCell(cell, mark, text) {
@@ -53,57 +45,41 @@ function markedCell(cell, mark, text) {
 
 /** The agents of one session, in the order of their appearance. */
 export class AgentTable {
-  constructor(onChoose) {
-    this.body = h("tbody");
-    this.rows = new Rows(this.body);
-    this.chosen = new Chosen(this.body);
-    this.table = h(
-      "table",
-      { role: "grid", "aria-label": "Agents of the session" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          ...["Agent", "Does", "Tokens", "Cost", "Time"].map((text, index) =>
-            h("th", { scope: "col", class: index > 1 ? "number" : null }, text),
-          ),
-        ),
-      ),
-      this.body,
-    );
+  /** `scroller`: the element that this is put into, and in which it scrolls. */
+  constructor(scroller, onChoose) {
+    this.table = grid(["Agent", "Does", "Tokens", "Cost", "Time"], { "aria-label": "Agents of the session" });
     this.none = h("p", { class: "note" }, "No agents yet.");
     this.element = h("div", {}, this.table, this.none);
-    this.onChoose = onChoose;
+    this.rows = new Rows(this.table, scroller, {
+      keyOf: (agent) => agent.agent,
+      make: (agent) => row(null, cells("wide", "wide", "number", "number", "number"), () => onChoose(agent.agent)),
+      update: (line, agent) => this.#update(line, agent),
+    });
   }
 
   clear() {
-    this.body.replaceChildren();
-    this.chosen.seen = null;
+    this.rows.clear();
   }
 
   show({ row: session, agents }, chosen, now) {
-    keepChildren(this.body, [...agents.values()], {
-      keyOf: (agent) => agent.agent,
-      make: (agent) =>
-        row(null, cells("wide", "wide", "number", "number", "number"), () => this.onChoose(agent.agent)),
-      update: (line, agent) => {
-        const [name, does, tokens, cost, time] = line.children;
-        setAttribute(line, "aria-selected", agent.agent === chosen ? "true" : null);
-        markedCell(name, agentMark(agent.status), agentName(agent));
-        setAttribute(name, "title", agent.task || null);
-        setText(does, activity(agent));
-        setText(tokens, count(agent.tokens));
-        setText(cost, money(agent.cost_usd));
-        setText(time, duration(agentMs(agent, session, now)));
-      },
-    });
-    this.table.hidden = !agents.size;
-    this.none.hidden = agents.size > 0;
-    setAttribute(this.table, "data-costs", [...agents.values()].some(({ cost_usd: cost }) => cost != null) ? "" : null);
-    this.rows.keep();
-    this.chosen.show(chosen);
+    Object.assign(this, { session, chosen, now });
+    const listed = [...agents.values()];
+    this.table.hidden = !listed.length;
+    this.none.hidden = listed.length > 0;
+    setAttribute(this.table, "data-costs", listed.some(({ cost_usd: cost }) => cost != null) ? "" : null);
+    setAttribute(this.table, "data-many", listed.length > MANY ? "" : null);
+    this.rows.show(listed, chosen);
+  }
+
+  #update(line, agent) {
+    const [name, does, tokens, cost, time] = line.children;
+    setAttribute(line, "aria-selected", agent.agent === this.chosen ? "true" : null);
+    markedCell(name, agentMark(agent.status), agentName(agent));
+    setAttribute(name, "title", agent.task || null);
+    setText(does, activity(agent));
+    setText(tokens, count(agent.tokens));
+    setText(cost, money(agent.cost_usd));
+    setText(time, duration(agentMs(agent, this.session, this.now)));
   }
 }
 
@@ -125,62 +101,38 @@ const NUMBERS = new Set(["Tokens", "Tools", "Cost", "Time"]);
 /** All that the graph shows, as a table: sessions, and beneath each its agents. */
 export class WholeTable {
   constructor(host, onChoose) {
-    this.body = h("tbody");
-    this.rows = new Rows(this.body);
-    this.chosen = new Chosen(this.body);
+    const table = grid(COLUMNS, {}, h("caption", { class: "sr" }, "Sessions and their agents"));
+    host.append(table);
     this.onChoose = onChoose;
-    this.drawn = new WeakMap(); // row -> what it shows; rows of agents that did not change are left alone
-    host.append(
-      h(
-        "table",
-        { role: "grid" },
-        h("caption", { class: "sr" }, "Sessions and their agents"),
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            ...COLUMNS.map((text) => h("th", { scope: "col", class: NUMBERS.has(text) ? "number" : null }, text)),
-          ),
-        ),
-        this.body,
-      ),
-    );
+    this.rows = new Rows(table, host, {
+      keyOf: ({ session, agent }) => `${session.row.session_id}/${agent?.agent ?? ""}`,
+      make: (line) => this.#make(line),
+      update: (element, line) => this.#update(element, line),
+    });
   }
 
   show(sessions, chosen, now) {
-    const lines = [];
-    for (const session of sessions) {
-      lines.push({ session, agent: null });
-      for (const agent of session.agents.values()) lines.push({ session, agent });
-    }
-    const spoken = new Map(sessions.map((session) => [session, partners(session)]));
-    keepChildren(this.body, lines.slice(0, MOST_ROWS), {
-      keyOf: ({ session, agent }) => `${session.row.session_id}/${agent?.agent ?? ""}`,
-      make: (line) => this.#make(line),
-      update: (element, { session, agent }) => {
-        setAttribute(
-          element,
-          "aria-selected",
-          session.row.session_id === chosen.session && (agent?.agent ?? null) === chosen.agent ? "true" : null,
-        );
-        const second = agent && agentOver(agent.status) ? 0 : Math.floor(now / 1000);
-        const last = this.drawn.get(element);
-        if (agent && last?.agent === agent && last.second === second) return;
-        this.drawn.set(element, { agent, second });
-        if (agent) updateAgent(element, session, agent, spoken.get(session), now);
-        else updateSession(element, session, now);
-      },
-    });
-    this.rows.keep();
-    this.chosen.show(chosen.session && `${chosen.session}/${chosen.agent ?? ""}`);
+    Object.assign(this, { chosen, now, spoken: new Map() });
+    const lines = sessions.flatMap((session) => [
+      { session, agent: null },
+      ...[...session.agents.values()].map((agent) => ({ session, agent })),
+    ]);
+    this.rows.show(lines, chosen.session && `${chosen.session}/${chosen.agent ?? ""}`);
   }
 
   #make({ session, agent }) {
     const parts = cells("wide", "", "", "number", "number", "number", "", "", "number", "wide", "wide");
     const choose = () => this.onChoose(session.row.session_id, agent?.agent ?? null);
     return row(agent ? null : "of-session", parts, choose);
+  }
+
+  #update(element, { session, agent }) {
+    const { chosen, now, spoken } = this;
+    const open = session.row.session_id === chosen.session && (agent?.agent ?? null) === chosen.agent;
+    setAttribute(element, "aria-selected", open ? "true" : null);
+    if (!agent) return updateSession(element, session, now);
+    if (!spoken.has(session)) spoken.set(session, partners(session));
+    updateAgent(element, session, agent, spoken.get(session), now);
   }
 }
 
@@ -228,7 +180,7 @@ function fill(cell, texts) {
 
 /** Who called an agent; undefined where nobody did, or nobody knows. */
 export function parentOf({ agents }, agent) {
-  return agents.get(agent.parent_id?.slice(agent.parent_id.indexOf("/") + 1));
+  return agents.get(bareId(agent.parent_id));
 }
 
 /** Of each agent, whom it spoke with and how often. */

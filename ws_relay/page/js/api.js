@@ -1,7 +1,8 @@
-// What the relay answers over HTTP: the list of sessions, one session, its recorded events, the tail of its log.
+// What the relay answers over HTTP: the list of sessions, one session, its recorded events, the tail of its log; and the
+// viewer's token, which it may ask for: taken from the page's address once, kept for this tab, never left in the address
+// bar.
 
-import { currentToken } from "./token.js";
-
+const TOKEN = "hive-token";
 const ROWS_AT_ONCE = 1000;
 const CHUNK_BYTES = 1 << 20;
 
@@ -63,4 +64,26 @@ export async function isAllowed() {
   } catch (problem) {
     return !(problem instanceof Refused && (problem.status === 401 || problem.status === 403));
   }
+}
+
+/** The token of this tab; "" for none. */
+export function currentToken() {
+  return sessionStorage.getItem(TOKEN) ?? "";
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token.trim());
+}
+
+/** Move a token from the address (fragment or query) to where it is kept; the rest of the address stays. */
+export function takeTokenFromAddress() {
+  const url = new URL(location.href);
+  const fragment = new URLSearchParams(url.hash.slice(1));
+  const token = fragment.get("token") ?? url.searchParams.get("token");
+  if (token == null) return;
+  keepToken(token);
+  fragment.delete("token");
+  url.searchParams.delete("token");
+  url.hash = fragment.toString();
+  history.replaceState(null, "", url);
 }

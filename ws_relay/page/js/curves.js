@@ -5,7 +5,6 @@ import { h, setAttribute, setText, svg } from "./dom.js";
 import { isLive } from "./words.js";
 import { polyline, seriesOf } from "./series.js";
 
-const RECENT = 6; // values
 const [WIDTH, HEIGHT] = [100, 30];
 
 export class Curves {
@@ -46,21 +45,15 @@ export class Curves {
     for (const { name, words, figure, line, picture } of this.parts) {
       const values = series[name];
       const top = Math.max(...values.filter((value) => value != null), 0);
-      const shown = isLive(row.status) ? latest(name, values) : top;
+      const shown = isLive(row.status) ? values.at(-1) : top;
       setText(
         figure,
-        shown == null || !Number.isFinite(shown) ? NONE : isLive(row.status) ? words(shown) : `≤ ${words(shown)}`,
+        shown == null || !Number.isFinite(shown) ? NONE : isLive(row.status) ? words(shown) : `peak ${words(shown)}`,
       );
       setAttribute(line, "points", polyline(values, WIDTH, HEIGHT));
       setAttribute(picture, "aria-label", `${name}, at most ${words(top)}`);
     }
   }
-}
-
-/** A gauge's last value; of tokens, which come in bursts, the mean of the last stretches. */
-function latest(name, values) {
-  if (name !== "tokens") return values.at(-1);
-  return values.slice(-RECENT).reduce((sum, value) => sum + value, 0) / RECENT;
 }
 
 function percent(value) {

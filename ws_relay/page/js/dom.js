@@ -25,15 +25,22 @@ export function setAttribute(element, name, value) {
   } else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-/** Let `parent` hold one child for each item, in order; children stay the same elements while their key lives. */
+/**
+ * Let `parent` hold one child for each item, in order; children stay the same elements while their key lives, and none
+ * is moved (which would take the focus from it) while the items keep their order.
+ */
 export function keepChildren(parent, items, { keyOf, make, update }) {
+  const keys = items.map((item) => String(keyOf(item)));
+  const wanted = new Set(keys);
   const known = new Map();
-  for (const child of parent.children) known.set(child.dataset.key, child);
+  for (const child of [...parent.children]) {
+    if (wanted.has(child.dataset.key)) known.set(child.dataset.key, child);
+    else child.remove();
+  }
   let next = parent.firstElementChild;
-  for (const item of items) {
-    const key = String(keyOf(item));
+  for (const [index, item] of items.entries()) {
+    const key = keys[index];
     let child = known.get(key);
-    known.delete(key);
     if (!child) {
       child = make(item);
       child.dataset.key = key;
@@ -42,7 +49,6 @@ export function keepChildren(parent, items, { keyOf, make, update }) {
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
   }
-  for (const child of known.values()) child.remove();
 }
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,14 +1,13 @@
 // The page: what is shown, where it comes from, and when it is drawn. Everything else is in the files named here.
 
 import { Archive } from "./archive.js";
-import { getSession, getSessions, isAllowed } from "./api.js";
+import { currentToken, getSession, getSessions, isAllowed, keepToken, takeTokenFromAddress } from "./api.js";
 import { Connection, socketUrl } from "./connection.js";
 import { WholeTable } from "./agents.js";
 import { isLive, sessionState } from "./words.js";
 import { applyDetail, applyMessage, applyRows, createStore, resumeCursors, tokenRate } from "./store.js";
 import { askForToken, Banner, EmptyStage, showHelp } from "./states.js";
 import { cut, shortId } from "./format.js";
-import { currentToken, keepToken, takeTokenFromAddress } from "./token.js";
 import { formatRoute, parseRoute } from "./router.js";
 import { listenToKeys } from "./keyboard.js";
 import { makeRefresh } from "./schedule.js";
@@ -16,8 +15,8 @@ import { Panel } from "./panel.js";
 import { SessionList } from "./sessions.js";
 import { Playback } from "./playback.js";
 import { View } from "./view.js";
-import { showHover } from "./hover.js";
 import { shortLegend } from "./overview.js";
+import { showHover } from "./agentcard.js";
 import { Stage } from "./stage.js";
 import { startTheme } from "./theme.js";
 import { TimeLine } from "./timeline.js";
@@ -46,7 +45,7 @@ let routeTimer = null;
 // -- parts ---------------------------------------------------------------------------------------------------
 
 const topBar = new TopBar($("link"), $("link-text"), $("totals"));
-const list = new SessionList($("session-list"), $("session-more"), (id) => choose(id, null, "details"));
+const list = new SessionList($("session-list"), $("session-more"), (id) => choose(id, null));
 const panel = new Panel($("panel"), {
   chooseSession: (id) => choose(id, null),
   chooseAgent: (agent) => choose(ui.session, agent),
@@ -155,11 +154,11 @@ function say() {
 
 // -- what the person does ------------------------------------------------------------------------------------
 
-function choose(session, agent, tab) {
+function choose(session, agent) {
   const opened = session !== ui.session;
   Object.assign(ui, { session, agent });
   if (opened && session) readDetail(session);
-  if (tab && matchMedia("(max-width: 700px)").matches) openTab(tab);
+  if (session) openTab("details");
   stage.choose(session, agent);
   keepRoute(opened);
   refresh(true);
@@ -187,11 +186,13 @@ function move(direction) {
 
 function setView(kind) {
   ui.view = kind;
+  openTab("graph");
   keepRoute(false);
   refresh(true);
-  if (kind === "table") requestAnimationFrame(() => $("table").querySelector("tbody tr")?.focus());
+  if (kind === "table") requestAnimationFrame(() => $("table").querySelector('[tabindex="0"]')?.focus());
 }
 
+/** On a phone, one part of the page is shown at a time. */
 function openTab(tab) {
   document.body.dataset.tab = tab;
   for (const button of document.querySelectorAll(".tabs button"))
@@ -232,6 +233,7 @@ function render() {
   list.show(listed, ui.session, now);
   panel.show({
     session,
+    wanted: ui.session,
     agent: ui.agent,
     sessions: listed,
     recording: archive.get(ui.session),
@@ -356,7 +358,7 @@ setInterval(() => {
     refresh();
 }, 1000);
 
-openTab("graph");
+openTab(ui.session ? "details" : "graph");
 connection.open();
 refresh(true);
-stage.start(new URLSearchParams(location.search).get("renderer") === "canvas");
+stage.start(new URLSearchParams(location.search).get("renderer"));

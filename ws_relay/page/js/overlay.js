@@ -1,12 +1,10 @@
 // What lies over the nodes: circles of the sessions, ways of messages, marks, the choice, and the words.
 
-import { arcBetween } from "./arcs.js";
-import { Boxes } from "./boxes.js";
+import { arcBetween, Boxes } from "./shapes.js";
 import { h } from "./dom.js";
-import { paintNames } from "./names.js";
+import { paintNames, paintTitles } from "./labels.js";
 import { paintMark, traceNode } from "./marks.js";
 import { colours } from "./theme.js";
-import { paintTitles } from "./titles.js";
 
 const MOST_NAMES = 400; // with more nodes in sight nobody reads any
 const MOST_ARCS = 400; // with more ways of messages in sight, those of what was asked for are enough

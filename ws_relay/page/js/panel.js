@@ -14,7 +14,6 @@ import { ago, clock, count, date, duration, instant, money, NONE, plural, shortI
 import { copyButton, h, setAttribute, setText } from "./dom.js";
 import { markIcon, setMark } from "./marks.js";
 import { overview } from "./overview.js";
-import { parseRoute } from "./router.js";
 import { runMs } from "./sessions.js";
 import { sessionMark, sessionState } from "./words.js";
 
@@ -25,7 +24,6 @@ export class Panel {
   /** `actions`: chooseSession(id), chooseAgent(id or null), back(), changed(): draw again. */
   constructor(host, actions) {
     Object.assign(this, { host, actions, tab: "agents", id: undefined });
-    this.table = new AgentTable((agent) => actions.chooseAgent(agent));
     this.feed = new Feed();
     this.log = new LogView();
     this.curves = new Curves();
@@ -33,10 +31,11 @@ export class Panel {
     this.answer = new LongText("answer", ANSWER_MOST);
     this.card = new AgentCard(() => actions.chooseAgent(null));
     this.tabs = new Tabs("What there is of the session", TABS, (tab) => this.openTab(tab, true));
+    this.table = new AgentTable(this.tabs.body, (agent) => actions.chooseAgent(agent));
     this.missing = new Missing(document.getElementById("missing"), actions.back);
   }
 
-  /** Show a moment: {session, agent, sessions, recording, reading, moment, now}. */
+  /** Show a moment: {session, wanted: its id, known or not, agent, sessions, recording, reading, moment, now}. */
   show(view) {
     const { session, recording, moment } = view;
     const id = session?.row.session_id ?? null;
@@ -46,7 +45,7 @@ export class Panel {
     else overview(this.host, view, this.actions.chooseSession);
     this.log.show(session && this.tab === "log" ? session.row : null, nameOf, moment);
     this.failure.show(session, nameOf);
-    this.missing.show(session || view.reading ? null : parseRoute(location.hash).session, moment);
+    this.missing.show(session || view.reading ? null : view.wanted, moment);
   }
 
   openTab(tab, asked = false) {

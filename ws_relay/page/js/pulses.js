@@ -1,7 +1,7 @@
 // Motion over the graph: a ring where a tool begins, a dot that goes where a message goes. Elements that the browser
 // moves by itself: nothing is drawn anew for them.
 
-import { arcBetween, pointOn } from "./arcs.js";
+import { arcBetween, pointOn } from "./shapes.js";
 import { h } from "./dom.js";
 import { colours } from "./theme.js";
 

@@ -2,6 +2,7 @@
 
 import { shortId } from "./format.js";
 import { layoutSession, packSessions } from "./layout.js";
+import { bareId } from "./store.js";
 import { agentMark, sessionMark } from "./words.js";
 
 const RADIUS = { queen: 15, worker: 9, subagent: 7 };
@@ -72,7 +73,7 @@ export class Scene {
     }
     const listed = [...agents.values()].map(({ agent, parent_id: parent, role }) => ({
       agent,
-      parent: bare(parent),
+      parent: bareId(parent),
       role,
     }));
     const alone = [{ agent: "", parent: null, role: "queen" }];
@@ -161,8 +162,4 @@ function look(node, agent, of, crowded, anew) {
   Object.assign(node, { is: agent, of, mark, name, tool });
   if (looks || anew) node.r = r;
   return looks || anew ? LOOKS : words ? WORDS : SAME;
-}
-
-function bare(id) {
-  return id == null ? null : id.slice(id.indexOf("/") + 1);
 }

@@ -13,12 +13,15 @@ const LARGEST = 1.9; // pixels a unit when a few agents fill the screen
 const AFTER_FIRST_MS = 250;
 const IDLE_WITHIN_MS = 2000;
 const MOST_SCALE = 8;
+const SMALL = 60; // pixels of radius
 const EDGE = 46;
+const LEGEND = 90; // at the bottom of a picture that is
+const NARROW = 560; // pixels wide at most, such as a phone's
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Stage {
-  /** `actions`: choose(session, agent), hover(node, x, y), fallback(). */
+  /** `actions`: choose(session, agent), hover({session, agent} or null, x, y), fallback(). */
   constructor(host, actions) {
     Object.assign(this, { host, actions, renderer: null });
     this.size = { width: host.clientWidth, height: host.clientHeight };
@@ -40,19 +43,25 @@ export class Stage {
     this.#listen();
   }
 
-  /** Draw on the 2-D canvas at once, and on the GPU as soon as it is ready; `plain` asks for the canvas alone. */
-  start(plain) {
+  /**
+   * Draw on the 2-D canvas at once, and on the GPU as soon as it is ready. `wanted`: "canvas" for the canvas alone,
+   * "gpu" for the GPU even where it is only imitated.
+   */
+  start(wanted) {
     this.#use(new CanvasRenderer(this.host, this.size, () => this.#looked()), "starting");
     new ResizeObserver(([{ contentRect }]) => this.#resized(contentRect)).observe(this.host);
-    if (plain) this.host.dataset.renderer = "canvas";
-    else this.first = () => this.#takeGpu(); // called when the first agents have been drawn: they come before it
+    if (wanted === "canvas") this.host.dataset.renderer = "canvas";
+    else this.first = () => this.#takeGpu(wanted === "gpu"); // when the first agents have been drawn, which come before it
   }
 
-  async #takeGpu() {
+  async #takeGpu(anyhow) {
     try {
       const { makeGpuRenderer, probeGpu } = await import("./graph.js");
       const { usable, software } = probeGpu();
       if (!usable) throw new Error("no WebGL2 with float blending");
+      // Imitated on the CPU, each frame takes the browser 80 to 180 ms, and a movement waits for several; the canvas
+      // answers within one or two frames of the screen.
+      if (software && !anyhow) throw new Error("the GPU is only imitated");
       this.#use(await makeGpuRenderer(this.host, this.size, () => this.#looked(), software), "gpu");
     } catch (problem) {
       this.host.dataset.renderer = "canvas";
@@ -133,9 +142,11 @@ export class Stage {
   #showBox(box, duration) {
     const { width, height } = this.size;
     if (!box || !this.renderer || !width) return;
-    const scale = Math.min((width - 2 * EDGE) / (box.right - box.left), (height - 2 * EDGE) / (box.bottom - box.top));
-    const pad = EDGE / Math.max(scale, 0.01);
-    const wide = { left: box.left - pad, right: box.right + pad, top: box.top - pad, bottom: box.bottom + pad };
+    const low = width <= NARROW ? LEGEND : EDGE;
+    const scale = Math.min((width - 2 * EDGE) / (box.right - box.left), (height - EDGE - low) / (box.bottom - box.top));
+    const pad = (pixels) => pixels / Math.max(scale, 0.01);
+    const [left, right] = [box.left - pad(EDGE), box.right + pad(EDGE)];
+    const wide = { left, right, top: box.top - pad(EDGE), bottom: box.bottom + pad(low) };
     this.renderer.show(wide, LARGEST, calm.matches ? 0 : duration);
   }
 
@@ -190,10 +201,16 @@ export class Stage {
     return best;
   }
 
-  #sessionAt(left, top) {
-    if (!this.renderer) return null;
+  #circleAt(left, top) {
+    if (!this.renderer) return undefined;
     const [x, y] = this.renderer.toSpace(left, top);
-    return this.scene.circles.find((circle) => Math.hypot(circle.x - x, circle.y - y) <= circle.r)?.id ?? null;
+    return this.scene.circles.find((circle) => Math.hypot(circle.x - x, circle.y - y) <= circle.r);
+  }
+
+  /** Where there is no room for whole titles, the box beside the pointer says of which session a circle is. */
+  #smallSessionAt(left, top) {
+    const circle = this.#circleAt(left, top);
+    return circle && circle.r * this.renderer.view.scale < SMALL ? { session: circle.id, agent: null } : null;
   }
 
   #listen() {
@@ -215,7 +232,7 @@ export class Stage {
       (event) => {
         const [x, y] = inside(event);
         if (pressed && event.buttons && Math.hypot(x - pressed[0], y - pressed[1]) > CLICK_PX) this.touched = true;
-        this.#hover(event.buttons ? null : this.#nodeAt(x, y), x, y);
+        this.#hover(event.buttons ? null : (this.#nodeAt(x, y) ?? this.#smallSessionAt(x, y)), x, y);
       },
       true,
     );
@@ -231,13 +248,13 @@ export class Stage {
       const [x, y] = inside(event);
       if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) > CLICK_PX) return;
       const node = this.#nodeAt(x, y);
-      this.actions.choose(node?.session ?? this.#sessionAt(x, y), node?.agent ?? null);
+      this.actions.choose(node?.session ?? this.#circleAt(x, y)?.id ?? null, node?.agent ?? null);
     });
     host.addEventListener(
       "dblclick",
       (event) => {
         event.stopPropagation();
-        const session = this.#sessionAt(...inside(event));
+        const session = this.#circleAt(...inside(event))?.id;
         if (session) this.flyTo(session);
         else this.fit();
       },
@@ -247,7 +264,7 @@ export class Stage {
 
   #hover(node, x, y) {
     if (node === this.hovered && !node) return;
-    const changed = node !== this.hovered;
+    const changed = node?.session !== this.hovered?.session || node?.agent !== this.hovered?.agent;
     this.hovered = node;
     this.host.style.cursor = node ? "pointer" : "";
     this.actions.hover(node, x, y);

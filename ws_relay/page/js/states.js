@@ -116,6 +116,8 @@ const KEYS = [
   ["/", "search"],
   ["Space", "play or pause"],
   ["← →", "one event back, on"],
+  ["↑ ↓ Enter", "in a table: the row before, the next, open it"],
+  ["← → Home End", "in the tabs of a session: another tab"],
   ["l", "live"],
   ["t", "table"],
   ["g", "graph"],

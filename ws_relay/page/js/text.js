@@ -4,7 +4,7 @@ import { colours } from "./theme.js";
 
 export const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const MOST_KNOWN = 5000;
-const LEAST = 6; // letters; less than that says nothing
+const LEAST = 9; // letters; less than that says nothing
 const widths = new Map();
 
 /** Width of `text` in pixels, in a CSS font. */

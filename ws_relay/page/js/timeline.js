@@ -14,6 +14,7 @@ export class TimeLine {
     this.host = host;
     this.actions = actions;
     this.speed = SPEEDS[0];
+    this.size = { width: 0, height: 0 };
     const button = (label, text, onclick, more = {}) =>
       h("button", { type: "button", "aria-label": label, onclick, ...more }, text);
     this.play = button("Play", "▶", () => actions.play());
@@ -45,7 +46,10 @@ export class TimeLine {
       ),
     );
     this.#listen();
-    new ResizeObserver(() => this.#paint()).observe(this.track);
+    new ResizeObserver(([{ contentRect }]) => {
+      this.size = contentRect;
+      this.#paint();
+    }).observe(this.track);
   }
 
   /** Show: {span: [from, to] or null, moment: null for live, marks: [{at, mark}], playing, atEnd}. */
@@ -95,7 +99,7 @@ export class TimeLine {
   }
 
   #paint() {
-    const { clientWidth: width, clientHeight: height } = this.track;
+    const { width, height } = this.size; // asking the track would have all of the page laid out at once
     if (!width || !this.span) return;
     const key = `${width} ${this.span} ${this.marks.length} ${colours.ground}`;
     if (key === this.painted) return;
