@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Never
 
+from hive_session.appending import append_lines
 from hive_session.errors import Busy
 
 LOCK_TIMEOUT_S = 5.0  # a writer holds a lock for milliseconds; longer means something hangs
@@ -50,9 +51,8 @@ def append_line(path: str, line: bytes, *, mode: int = 0o644) -> None:
     """
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
-        size = os.fstat(fd).st_size
-        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        _write_all(fd, b"\n" + line if torn and line else line)
+        while line:
+            line = append_lines(fd, line)
     finally:
         os.close(fd)
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from hive_session.appending import append_lines
 from hive_session.ondisk.log import MARK_BYTES, Base, decode_base, encode_base, settle_base
 
 FALLOC_FL_COLLAPSE_RANGE = 0x08  # linux/falloc.h: removes a block-aligned range; what follows moves up
@@ -62,8 +63,8 @@ def write_base(fd: int, base: Base) -> None:
 
 def tell_rotated(telemetry: str, moved: int) -> None:
     """Append a `log_rotated` event: `moved` bytes have left the log so far."""
-    fd = os.open(telemetry, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    os.write(fd, b'{"ts":%d,"type":"log_rotated","base":%d}\n' % (time.time_ns() // 1_000_000, moved))
+    fd = os.open(telemetry, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    append_lines(fd, b'{"ts":%d,"type":"log_rotated","base":%d}\n' % (time.time_ns() // 1_000_000, moved))
     os.close(fd)
 
 

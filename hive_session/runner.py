@@ -12,6 +12,7 @@ import sys
 import time
 
 from hive_session import proctree, witness
+from hive_session.appending import append_lines
 from hive_session.sampler import Sampler
 from hive_session.slots import Ticket, ticket_name
 
@@ -82,7 +83,7 @@ class Run:
     def carry_out(self) -> None:
         """Run from beginning to end; does not return."""
         self.announce()
-        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        append = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.telemetry = os.open(self.plan["telemetry"], append, 0o644)
         self.log = os.open(self.plan["log"], append, 0o644)
         os.close(os.open(self.plan["log_base"], append, 0o644))  # from now on readers of the log can hold off rotation
@@ -309,7 +310,7 @@ class Run:
         self.sampler.take(self.tree())
         line = self.untold or self.sampler.line(time.monotonic(), time.time_ns() // 1_000_000).encode()
         try:
-            self.untold = line[os.write(self.telemetry, line) :]  # a line that was cut goes on where it was
+            self.untold = append_lines(self.telemetry, line)
         except OSError:
             pass  # a full disk costs samples, never the run
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hive_session import witness
+from hive_session.appending import append_lines
 from hive_session.isolation import task_placeholder
 from hive_session.ondisk.events import encode_event
 from hive_session.ondisk.layout import SessionPaths, is_session_id
@@ -131,7 +132,7 @@ class Tap:
         signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignored it would keep Claude's exit code from us
         self.program = argv[0]
-        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        append = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self.telemetry = os.open(self.paths.telemetry, append, 0o644)
         claude_stdout = os.open(self.paths.claude_stream, append, 0o644)
         self.source = os.open(self.paths.claude_stream, os.O_RDONLY | os.O_CLOEXEC)
@@ -226,7 +227,7 @@ class Tap:
         self.untold += b"".join(encode_event(event) for event in events)
         while self.untold:
             try:
-                self.untold = self.untold[os.write(self.telemetry, self.untold) :]
+                self.untold = append_lines(self.telemetry, self.untold)
             except OSError:
                 return  # a full disk: told with what comes next, or completed from claude.jsonl at the end of the run
 

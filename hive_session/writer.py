@@ -15,8 +15,8 @@ from hive_session.ondisk.records import ResourceUsage, SessionRecord
 from hive_session.ondisk.verdict import Exit
 from hive_session.store import Store
 
-FULL_DISK_TRIES = 600  # one a second: a disk that is full for a few minutes costs no exit code
-FULL = (errno.ENOSPC, errno.EDQUOT)
+TRIES = 600  # one a second: a disk that is full or read-only for a few minutes costs no exit code
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main() -> int:
@@ -36,13 +36,13 @@ def main() -> int:
 
 
 def _patiently(change: Callable[[], object]) -> None:
-    """Carry out `change`, again and again while the disk is full. Raises: HiveError."""
-    for _ in range(FULL_DISK_TRIES):
+    """Carry out `change`, again and again while the disk is full or read-only. Raises: HiveError."""
+    for _ in range(TRIES):
         try:
             change()
             return
         except OSError as exc:
-            if exc.errno not in FULL:
+            if exc.errno not in PASSING:
                 raise from_os_error(exc, "writing the record:") from None
         time.sleep(1)
 

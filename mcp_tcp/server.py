@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import orjson
 
@@ -18,11 +19,12 @@ from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
 from hive_session.ondisk.serving import (
+    Reporter,
     address_of,
     flag_parser,
     no_address,
-    read_config,
     refusal,
+    resolved,
     say,
     settle,
     start_log,
@@ -133,6 +135,7 @@ class Server:
         if settings.health_port >= 0:
             health = await http.serve_http(settings.host, settings.health_port, self._routes())
         self._announce(listener, health)
+        self._loop.set_exception_handler(Reporter())
         self._loop.add_reader(self.sessions.fileno(), self.freshen)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -264,6 +267,11 @@ async def serve(settings: Settings, layout: Layout) -> None:
 
 def read_settings(argv: Sequence[str]) -> Settings:
     """The settings of this call; `--help` ends the program. Raises: BadSetting, OSError."""
+    flags = _read_flags(argv) if argv else {}  # the suite gives none, and argparse would stay in memory: 0.8 MB
+    return resolved(PROGRAM, lambda text, path: resolve_settings(flags, os.environ, text, path))
+
+
+def _read_flags(argv: Sequence[str]) -> dict[str, Any]:
     from argparse import SUPPRESS  # here, not above: whoever imports the server needs no flags
 
     parser = flag_parser(
@@ -282,8 +290,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     add("--linger-s", metavar="S", help="seconds until piped netcat calls are ended (MCP_LINGER_S, 2); 0: never")
     add("--insecure", action="store_true", help="serve other machines without a token")
     add("--conformance", action="store_true", help=SUPPRESS)
-    flags = vars(parser.parse_args(argv))
-    return resolve_settings(flags, os.environ, *read_config())
+    return vars(parser.parse_args(argv))
 
 
 def _fail(code: int, what: str) -> int:

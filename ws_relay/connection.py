@@ -48,6 +48,7 @@ class RelayConnection(ServerConnection):
         super().__init__(*args, **options)
         self._house = house
         self._beginning: bytes | None = b""  # of the request, until its method is known
+        self._last = b""  # of its head so far, where the end of that may have begun
         self._refused = False
         self._end: asyncio.TimerHandle | None = None
         self.drained: Callable[[], None] | None = None
@@ -81,6 +82,8 @@ class RelayConnection(ServerConnection):
             return
         if self._beginning is not None:
             data = self._request_line(data)
+        if self.state is State.CONNECTING:
+            data = self._head_alone(data)
         if data:
             super().data_received(data)
         if self.state is State.CLOSING and self._end is None:
@@ -115,6 +118,16 @@ class RelayConnection(ServerConnection):
             return b""
         self._beginning = None
         return (line.removesuffix(b"1.0") + b"1.1" if line.endswith(b" HTTP/1.0") else line) + end + rest
+
+    def _head_alone(self, data: bytes) -> bytes:
+        """What of `data` belongs to the head of the request. More comes only after the answer; the parser would stumble over it."""
+        if self.request is not None:
+            return b""
+        seen = self._last + data
+        end = seen.find(b"\r\n\r\n")
+        head = data if end < 0 else data[: end + 4 - len(self._last)]
+        self._last = seen[-3:]
+        return head
 
     def _turn_away(self, begun: bytes) -> None:
         if METHOD.match(begun[:32]):

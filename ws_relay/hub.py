@@ -25,8 +25,8 @@ from ws_relay.subscription import BadWords, Ping, Request, Subscription, Unsubsc
 from ws_relay.tail import Tail
 from ws_relay.viewer import Viewer, Wire
 
-LONGEST_WINDOW_S = 0.015  # how long news may wait for more under load
-WINDOW_S = 2e-4  # of it for each viewer: one hears at once, fifty wait 10 ms, 75 and more the longest
+LONGEST_WINDOW_S = 0.02  # how long news may wait for more under load
+WINDOW_S = 4e-4  # of it for each viewer: one hears at once, fifty and more wait the longest
 CHECK_S = 1.0  # between two looks at those who are behind
 OPEN_FILES = 64  # telemetry files that stay open between reads
 

@@ -26,11 +26,12 @@ from hive_session.ondisk.figures import count_statuses
 from hive_session.ondisk.home import acting_home
 from hive_session.ondisk.layout import Layout, resolve_layout
 from hive_session.ondisk.serving import (
+    Reporter,
     address_of,
     flag_parser,
     no_address,
-    read_config,
     refusal,
+    resolved,
     say,
     settle,
     start_log,
@@ -152,7 +153,7 @@ class Relay:
         server = await self._listen()
         self._announce(server)
         self._listen_to_disk()
-        self._loop.set_exception_handler(_report)
+        self._loop.set_exception_handler(Reporter(peers_go=True))  # asyncio may be writing to one: that is no news
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, stop.set)
@@ -312,12 +313,6 @@ class Relay:
         return 200, CONTENT_TYPE, text
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what nobody caught, but for the peer that went while asyncio was writing to it: that is no news."""
-    if not isinstance(context.get("exception"), OSError):
-        loop.default_exception_handler(context)
-
-
 async def _echo(connection: RelayConnection) -> None:
     """What comes goes back, for suites that test the protocol alone."""
     with suppress(ConnectionClosed):
@@ -362,6 +357,11 @@ async def relay(settings: Settings, layout: Layout) -> None:
 
 def read_settings(argv: Sequence[str]) -> Settings:
     """The settings of this call; `--help` ends the program. Raises: BadSetting, OSError."""
+    flags = _read_flags(argv) if argv else {}  # the suite gives none, and argparse would stay in memory: 0.8 MB
+    return resolved(PROGRAM, lambda text, path: resolve_settings(flags, os.environ, text, path))
+
+
+def _read_flags(argv: Sequence[str]) -> dict[str, Any]:
     from argparse import SUPPRESS  # here, not above: whoever imports the server needs no flags
 
     parser = flag_parser(
@@ -380,8 +380,7 @@ def read_settings(argv: Sequence[str]) -> Settings:
     add("--ping-s", metavar="S", help="between pings that show whether a viewer is there (WS_PING_S, 20)")
     add("--insecure", action="store_true", help="serve other machines without a token")
     add("--echo", action="store_true", help=SUPPRESS)
-    flags = vars(parser.parse_args(argv))
-    return resolve_settings(flags, os.environ, *read_config())
+    return vars(parser.parse_args(argv))
 
 
 def _fail(code: int, what: str) -> int:

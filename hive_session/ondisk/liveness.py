@@ -22,6 +22,14 @@ def run_is_alive(run_lock: str) -> bool:
     return False
 
 
+def run_is_over(run_lock: str) -> bool:
+    """True where nothing of the run holds `run_lock`; False too where that cannot be told by now, for want of a descriptor."""
+    try:
+        return not run_is_alive(run_lock)
+    except OSError:
+        return False
+
+
 def wait_for_end(run_lock: str) -> None:
     """Block, without polling, until no run holds `run_lock`."""
     try:

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hive_session.ondisk.home import acting_user
 from hive_session.ondisk.journal import entry, secrets_in, wants_json
@@ -16,6 +17,8 @@ from hive_session.ondisk.version import VERSION
 
 if TYPE_CHECKING:
     import argparse
+    import asyncio
+    from collections.abc import Callable
     from types import TracebackType
 
     from hive_session.ondisk.layout import Layout
@@ -23,7 +26,17 @@ if TYPE_CHECKING:
 # Exit codes as hive-session has them.
 USAGE, IO_FAILED, BUSY, NOT_PERMITTED, BAD_CONFIG = 2, 74, 75, 77, 78
 
+QUIET_S = 60.0
+SHORTAGES = {
+    errno.EMFILE: "no file descriptor is left",
+    errno.ENFILE: "no file descriptor of the machine is left",
+    errno.ENOBUFS: "no memory for a connection is left",
+    errno.ENOMEM: "no memory for a connection is left",
+}
+
 log = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings")
 
 
 def read_config() -> tuple[str | None, str]:
@@ -36,6 +49,48 @@ def read_config() -> tuple[str | None, str]:
         return None, path
     except UnicodeDecodeError:
         raise BadSetting(f"{path}: not UTF-8") from None
+
+
+def resolved(program: str, resolve: Callable[[str | None, str], Settings]) -> Settings:
+    """What `resolve` makes of the configuration file and its path. Raises: BadSetting, OSError.
+
+    Under the suite, of the file as it was when the program last started well, where it is wrong now: a file that somebody
+    is editing must not keep a server away that was killed.
+    """
+    directory = os.environ.get("HIVE_RUN_DIR")
+    kept = f"{directory}/{program}.toml" if directory else ""
+    try:
+        text, path = read_config()
+        found = resolve(text, path)
+    except BadFlag:
+        raise
+    except (BadSetting, OSError) as exc:
+        if (before := _kept_text(kept)) is None:
+            raise
+        found = resolve(before, kept)
+        say(program, f"{refusal(exc)[1]}; it goes on with what it last started with: {kept}", "error")
+        return found
+    if kept:
+        _keep(kept, text or "")
+    return found
+
+
+def _kept_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _keep(path: str, text: str) -> None:
+    """The user's alone, as it may hold a token. That it cannot be kept keeps nobody from serving."""
+    if _kept_text(path) == text:
+        return
+    with suppress(OSError):
+        with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(f"{path}.new", path)
 
 
 def settle(layout: Layout) -> None:
@@ -111,6 +166,31 @@ class _JsonLines(logging.Formatter):
             exception=self.formatException(record.exc_info) if record.exc_info else record.stack_info,
             secrets=self._secrets,
         )
+
+
+class Reporter:
+    """An exception handler for the event loop of a server: of a shortage that keeps it from accepting it says one line a minute.
+
+    asyncio tells it of each attempt, hundreds a second. With `peers_go` nothing is said of other trouble with a connection.
+    """
+
+    def __init__(self, *, peers_go: bool = False) -> None:
+        self._peers_go = peers_go
+        self._quiet_until_s = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        exc = context.get("exception")
+        if not isinstance(exc, OSError):
+            loop.default_exception_handler(context)
+        elif exc.errno in SHORTAGES:
+            now_s = time.monotonic()
+            if now_s >= self._quiet_until_s:
+                self._quiet_until_s = now_s + QUIET_S
+                log.error(
+                    "%s: who connects now has to wait; ulimit -n says how many there may be", SHORTAGES[exc.errno]
+                )
+        elif not self._peers_go:
+            loop.default_exception_handler(context)
 
 
 def say(program: str, what: str, level: str = "info") -> None:

@@ -6,6 +6,7 @@ Nothing is read again that did not change: inotify tells what did, and a slow sw
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from collections.abc import Callable
 from hive_session.ondisk.cards import LIVE, Card, Change, card_of, unreadable_card
 from hive_session.ondisk.fold import Hive
 from hive_session.ondisk.folding import Fold, News, size_of, stamp_of
-from hive_session.ondisk.follow import open_file
 from hive_session.ondisk.layout import Layout, SessionPaths, is_session_id
-from hive_session.ondisk.liveness import run_is_alive
-from hive_session.ondisk.records import MAX_RECORD_BYTES, BadRecord, SessionRecord, decode_session, format_time
+from hive_session.ondisk.liveness import run_is_alive, run_is_over
+from hive_session.ondisk.record_file import read_record
+from hive_session.ondisk.records import BadRecord, SessionRecord, format_time
 from hive_session.ondisk.verdict import with_outcome
 from hive_session.ondisk.watch import Watch
 from hive_session.ondisk.witnesses import judge_run, stop_was_asked
@@ -26,6 +27,7 @@ ENDED_ROUNDS = 6  # a session that has ended is looked at in one round of sweeps
 SWEEP_PARTS = 10  # one sweep looks at so small a part of all sessions
 ROUND_S = 5.0  # in which sweeps should see every session once
 DEAF_S = 0.25  # the same where inotify has no more watches to give
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # of the machine's, which say nothing of a file
 RETRY = -1  # no stamp of a file: it is read again by the next sweep
 
 
@@ -200,8 +202,10 @@ class Sessions:
     def _list(self) -> None:
         try:
             found = set(os.listdir(self.layout.sessions))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             found = set()
+        except OSError:
+            return  # for want of a descriptor or memory nobody is gone; the next round looks again
         for session_id in [known for known in self.by_id if known not in found]:
             self._remove(session_id)
         for name in found.difference(self.by_id):
@@ -277,9 +281,7 @@ class Sessions:
         paths = self.layout.session(session_id)
         self._watch_session(session)
         card = session.card
-        if session.stamp != stamp_of(paths.record) or (
-            card.live and not card.external and not run_is_alive(paths.run_lock)
-        ):
+        if session.stamp != stamp_of(paths.record) or (card.live and not card.external and run_is_over(paths.run_lock)):
             self._reread(session)
         stamp = stamp_of(paths.telemetry)
         if stamp != session.telemetry_stamp or (session.fold is not None and session.fold.behind):
@@ -313,6 +315,9 @@ class Sessions:
         except BadRecord as exc:
             session.card = unreadable_card(paths.id, str(exc), session.card.created_ms)
         except OSError as exc:
+            if exc.errno in SHORTAGES and session.revision:
+                session.stamp = RETRY
+                return  # what was known of it stays, until there is enough again
             why = f"{exc.filename or paths.record}: {exc.strerror}"
             session.card = unreadable_card(paths.id, why, session.card.created_ms)
             session.stamp = RETRY  # the trouble may pass without the file being touched
@@ -322,10 +327,10 @@ class Sessions:
 
     def _settle(self, session: Session, paths: SessionPaths) -> SessionRecord:
         """The record; of a run that is over and was not put down yet, as the control plane will write it."""
-        record = _read_record(paths)
+        record = read_record(paths)
         if record.status not in LIVE or record.external or run_is_alive(paths.run_lock):
             return record
-        record = _read_record(paths)  # it may have ended, in good order, since we read
+        record = read_record(paths)  # it may have ended, in good order, since we read
         if record.status not in LIVE or run_is_alive(paths.run_lock):
             return record
         while not self.loaded(session):
@@ -388,13 +393,3 @@ class Sessions:
 
 def _age(session: Session) -> tuple[int, str]:
     return session.card.created_ms or 0, session.card.id
-
-
-def _read_record(paths: SessionPaths) -> SessionRecord:
-    with open(paths.record, "rb", buffering=0, opener=open_file) as file:
-        if (size := os.fstat(file.fileno()).st_size) > MAX_RECORD_BYTES:
-            raise BadRecord(paths.record, f"{size} bytes; a record has at most {MAX_RECORD_BYTES}")
-        record = decode_session(file.readall(), paths.record)
-    if record.session_id != paths.id:
-        raise BadRecord(paths.record, f"it is the record of {record.session_id}")
-    return record

@@ -82,7 +82,14 @@ def _suite(*, starts: bool = False) -> Suite:
 
     if os.geteuid() == 0:
         _become_user(starts)
-    return resolve_suite(os.environ)
+    try:
+        return resolve_suite(os.environ)
+    except BadConfig as exc:
+        if starts:
+            raise
+        found = resolve_suite(os.environ, without_file=True)
+        say(f"{exc.what}; what runs is seen and stopped all the same")
+        return found
 
 
 def _become_user(starts: bool) -> None:
@@ -171,7 +178,9 @@ def stop(words: argparse.Namespace) -> int:
 
 def status(words: argparse.Namespace) -> int:
     """supervisorctl's lines, and for what is amiss why."""
+    from hive_session.ondisk.journal import escape
     from hive_session.suite import instance
+    from hive_session.suite.watch import last_line
 
     suite = _suite()
     if not instance.running_pid(suite):
@@ -180,13 +189,15 @@ def status(words: argparse.Namespace) -> int:
     subprocess.run([*_supervisorctl(suite), "status"], env=_ctl_environment(suite), check=False, timeout=30)
     wrong = instance.amiss(suite)
     for program in wrong:
-        say(f"{program.name}: {program.why}: {instance.last_line(program.error_log)}")
+        say(f"{program.name}: {program.why}: {escape(last_line(program.error_log))}")
     return NOT_RUNNING if wrong else 0
 
 
 def ctl(words: argparse.Namespace) -> int:
     """Become supervisorctl, which otherwise would have to be told where this suite is."""
     suite = _suite()
+    if words.words[:1] == ["reload"]:
+        _refuse_flaws(suite)  # it would end all programs, and supervisord too
     command = [*_supervisorctl(suite), *words.words]
     os.execve(command[0], command, _ctl_environment(suite))
 

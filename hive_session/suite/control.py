@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOCKET = "supervisor.sock"  # in HIVE_RUN_DIR
 LIMIT_S = 2.0
 MAX_BYTES = 4 << 20
-RUNNING, FATAL = "RUNNING", "FATAL"  # supervisord's own words for how a program is
+RUNNING, EXITED, FATAL = "RUNNING", "EXITED", "FATAL"  # supervisord's own words for how a program is
 
 GONE = tuple(os.strerror(number).lower() for number in (errno.ENOENT, errno.ECONNREFUSED))
 

@@ -11,6 +11,7 @@ import time
 
 from hive_session.ondisk import journal
 from hive_session.suite.control import Control, socket_of
+from hive_session.suite.deaths import Deaths
 from hive_session.suite.misses import Rules
 from hive_session.suite.probes import Beside, questions
 from hive_session.suite.watch import STATE_FILE, Watch
@@ -164,10 +165,16 @@ class Listener:
         os.write(1, READY)
         poll = select.poll()
         poll.register(0, select.POLLIN)
+        deaths = Deaths(poll)
         due_s = time.monotonic()
         while True:
-            if not self._moved and poll.poll(max(0.0, due_s - time.monotonic()) * 1000 if every_s else None):
+            deaths.follow(watch.processes)
+            wait_s = max(0.0, due_s - time.monotonic()) if every_s else None
+            ready = [] if self._moved else [fd for fd, _ in poll.poll(None if wait_s is None else wait_s * 1000)]
+            if 0 in ready:
                 self.take()
+            if ended := deaths.ended(ready):
+                watch.hurry(ended)
             ticked = time.monotonic() >= due_s if every_s else self._ticked
             self._ticked = self._moved = False
             if ticked:

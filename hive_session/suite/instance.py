@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pwd
 import select
@@ -20,6 +19,7 @@ from typing import Any
 from hive_session.config import resolve_config
 from hive_session.errors import BadConfig, Busy, CannotCreate, HiveError, NotPermitted
 from hive_session.ondisk.home import acting_home, acting_user
+from hive_session.ondisk.journal import escape
 from hive_session.ondisk.serving import read_config
 from hive_session.ondisk.settings import BadSetting
 from hive_session.suite import ports
@@ -27,6 +27,7 @@ from hive_session.suite.control import SOCKET, Control, NoAnswer, Program
 from hive_session.suite.environment import BadValue, given_ports, plan_ports, programs_environment, resolve_environment
 from hive_session.suite.orphans import end_orphans
 from hive_session.suite.probes import FULL, LOADING, OK, PROXY, Answer, Question, ask_all, questions, worst
+from hive_session.suite.watch import last_line
 
 READY_LIMIT_S = 30.0  # a workspace of many thousand sessions takes some seconds to read
 STOP_LIMIT_S = 8.0  # of 10 s that Docker gives a container; supervisord kills what does not end within 5
@@ -69,13 +70,16 @@ class Suite:
 # -- what it is told ---------------------------------------------------------------------------------------------------
 
 
-def resolve_suite(env: Mapping[str, str]) -> Suite:
-    """The suite that a caller with `env` means; nothing is touched. Raises: BadConfig."""
+def resolve_suite(env: Mapping[str, str], *, without_file: bool = False) -> Suite:
+    """The suite that a caller with `env` means; nothing is touched. Raises: BadConfig.
+
+    `without_file`: as if there were no configuration file, which says nothing of where a suite is that runs.
+    """
     from hive_session.programs import find_programs
 
     checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     try:
-        text, path = read_config()
+        text, path = (None, "") if without_file else read_config()
         config = resolve_config(env, text, path, acting_home(env), os.path.isdir)
         who = acting_user(env) or _caller()
         values = resolve_environment(
@@ -227,7 +231,8 @@ def run_in_foreground(suite: Suite) -> None:
         _write_sid(suite, os.getsid(0))
     env = suite.environment(chosen)
     sys.stderr.flush()
-    os.execve(_supervisord(suite), _command(suite), env)
+    command = _command(suite)
+    os.execve(command[0], command, env)
 
 
 def start_detached(suite: Suite) -> tuple[dict[str, Answer], dict[str, int]]:
@@ -253,7 +258,6 @@ def _spawn(suite: Suite, chosen: Mapping[str, int]) -> subprocess.Popen[bytes]:
     with open(_start_log(suite), "wb") as log:
         process = subprocess.Popen(
             [*_command(suite), "--silent"],
-            executable=_supervisord(suite),
             env=suite.environment(chosen),
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -282,11 +286,8 @@ def _end_orphans(suite: Suite) -> bool:
 
 
 def _command(suite: Suite) -> list[str]:
-    return ["supervisord", "--nodaemon", "--configuration", suite.conf]
-
-
-def _supervisord(suite: Suite) -> str:
-    return f"{suite.values['HIVE_BIN']}/supervisord"
+    # -P: a package that happens to be called so where the suite is started from is not ours.
+    return [sys.executable, "-P", "-m", "hive_session.suite.supervisord", "--nodaemon", "--configuration", suite.conf]
 
 
 def _start_log(suite: Suite) -> str:
@@ -333,23 +334,8 @@ def _given_up(program: Program, *, fresh: bool) -> bool:
 def _answer(program: Program, asked: list[Question], states: tuple[str, ...]) -> Answer:
     """How a program answers that is in one of `states`; of others nobody else may answer in its place."""
     if program.state not in states:
-        return Answer(LOADING, f"{program.state}: {last_line(program.error_log) or program.why}")
+        return Answer(LOADING, f"{program.state}: {escape(last_line(program.error_log)) or program.why}")
     return worst(ask_all(asked, ASK_LIMIT_S))
-
-
-def last_line(path: str) -> str:
-    """What the last line of a log says, as far as it can be read; "" without one."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            line = file.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-    except OSError:
-        return ""
-    try:
-        line = str(json.loads(line)["message"])
-    except (ValueError, TypeError, KeyError):
-        pass  # a line of words
-    return "".join(char if char.isprintable() else "?" for char in line)[:500]
 
 
 def _logs_hint(suite: Suite) -> str:

@@ -8,7 +8,7 @@ import os
 import time
 
 from hive_session.proctree import start_ticks
-from hive_session.suite.control import FATAL, RUNNING, Control, NoAnswer, Program
+from hive_session.suite.control import EXITED, FATAL, RUNNING, Control, NoAnswer, Program
 from hive_session.suite.misses import Rules, Watched
 from hive_session.suite.probes import FULL, OK, SILENT, UNKNOWN, Answer, Beside, Question, ask_all, worst
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 STATE_FILE = "health.json"  # in HIVE_RUN_DIR
 TAIL_BYTES = 4096
 LINE_CHARS = 500
+HURRIES, HURRY_S = (
+    25,
+    0.02,
+)  # how often supervisord is asked after a death, and the pause; a program may not be restarted
 
 
 class Watch:
@@ -82,6 +86,26 @@ class Watch:
             else:
                 self._of[program.name].well(now_s)
         self._write()
+
+    @property
+    def processes(self) -> set[int]:
+        """The pids of all programs but our own, as of the last look."""
+        return {program.pid for program, _ in self._seen.values()} - {0, os.getpid()}
+
+    def hurry(self, ended: set[int]) -> None:
+        """Have supervisord notice that these processes have ended, and start what follows: it does when it is asked how it is."""
+        names = [program.name for program, _ in self._seen.values() if program.pid in ended]
+        for _ in range(HURRIES):
+            self.look()
+            if self._mute or all(self._is_followed(name, ended) for name in names):
+                return
+            time.sleep(HURRY_S)
+
+    def _is_followed(self, name: str, ended: set[int]) -> bool:
+        if name not in self._seen:
+            return True
+        program = self._seen[name][0]
+        return program.pid not in ended and program.state != EXITED
 
     def _programs(self) -> list[Program] | None:
         try:

@@ -18,6 +18,7 @@ import orjson
 
 from hive_session.ondisk.journal import entry, secrets_in, wants_json
 from hive_session.ondisk.serving import say, start_log
+from hive_session.ondisk.settings import address_to_serve
 from mcp_tcp.http import JSON, Response, serve_http
 from mcp_tcp.proxy.child import Command, adopt_orphans, remove_leftovers
 from mcp_tcp.proxy.connection import Connection, Sessions
@@ -177,12 +178,18 @@ def read_config(argv: Sequence[str], env: Mapping[str, str]) -> Config:
     if not command:
         raise CannotServe("there is no command", "put it last, after --", EXIT_USAGE)
     return Config(
-        host=options.bind or env.get("HIVE_BIND") or "127.0.0.1",
+        host=options.bind or _trusted_bind(env),
         port=_number(options.port, "--port", env, "CLAUDE_FLOW_TCP_PORT", 9502, 0, 65535),
         health_port=None if options.health_port is None else _checked(options.health_port, "--health-port", 0, 65535),
         max_sessions=_number(options.max_sessions, "--max-sessions", env, "CLAUDE_FLOW_MAX_SESSIONS", 10, 1, 10_000),
         command=_command(command, env, options.cwd_each),
     )
+
+
+def _trusted_bind(env: Mapping[str, str]) -> str:
+    """The servers' common address where it needs no password, which there is none of here; else loopback."""
+    bind = env.get("HIVE_BIND") or "127.0.0.1"
+    return address_to_serve(bind, token="", trusted=env.get("HIVE_TRUST_NETWORK") == "true")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mcp-tcp-proxy", usage=USAGE, epilog=EPILOG, formatter_class=form, allow_abbrev=False)
     parser.add_argument("--port", metavar="N", help="where clients connect (CLAUDE_FLOW_TCP_PORT, 9502); 0: a free one")
     parser.add_argument("--health-port", metavar="M", help="serve GET /health there")
-    parser.add_argument("--bind", metavar="HOST", help="the address of both (HIVE_BIND, 127.0.0.1)")
+    parser.add_argument(
+        "--bind", metavar="HOST", help="the address of both (127.0.0.1; with HIVE_TRUST_NETWORK=true HIVE_BIND)"
+    )
     parser.add_argument("--cwd-each", metavar="DIR", help="each process works in a directory of its own in DIR")
     parser.add_argument("--max-sessions", metavar="N", help="connections at once (CLAUDE_FLOW_MAX_SESSIONS, 10)")
     return parser

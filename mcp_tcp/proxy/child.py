@@ -200,9 +200,9 @@ class _Keeper:
     def run(self, stdio: tuple[int, int, int]) -> None:
         os.setsid()  # what is sent to the proxy's group must not reach the keeper, which has work to do then
         _close_all_but({0, 1, 2, self._control.fileno(), *stdio})
-        self._listen_to_signals()
         adopt_orphans()
         try:
+            self._listen_to_signals()
             self._make_directory()
             self._start(stdio)
         except (OSError, subprocess.SubprocessError) as exc:

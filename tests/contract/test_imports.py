@@ -59,7 +59,7 @@ PARTS = {
     "time": {"time.gmtime", "time.strftime"},
 }
 # What stays in memory beside every session.
-LEAN = ("runner", "witness", "proctree", "sampler", "slots", "rotate", "pump")
+LEAN = ("runner", "appending", "witness", "proctree", "sampler", "slots", "rotate", "pump")
 
 
 def module_name(path: Path) -> str:

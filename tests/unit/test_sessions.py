@@ -23,6 +23,7 @@ from hive_session.ondisk.cards import Card, Change
 from hive_session.ondisk.events import encode_event
 from hive_session.ondisk.layout import Layout, SessionPaths
 from hive_session.ondisk.liveness import boot_identity
+from hive_session.ondisk.record_file import read_record
 from hive_session.ondisk.records import MAX_RECORD_BYTES, SessionRecord, Usage, decode_session, encode_session
 from hive_session.ondisk.sessions import Session, Sessions
 from hive_session.ondisk.witnesses import stop_was_asked
@@ -160,13 +161,12 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each session.json was read."""
     counted: Counter[str] = Counter()
-    read = sessions._read_record
 
     def count(paths: SessionPaths) -> SessionRecord:
         counted[paths.id] += 1
-        return read(paths)
+        return read_record(paths)
 
-    monkeypatch.setattr(sessions, "_read_record", count)
+    monkeypatch.setattr(sessions, "read_record", count)
     return counted
 
 
@@ -461,7 +461,7 @@ def test_trouble_that_passes_leaves_nothing_unreadable(workspace: Workspace, mon
         raise OSError(errno.EMFILE, "Too many open files", paths.record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "_read_record", refuse)
+        patch.setattr(sessions, "read_record", refuse)
         workspace.open()
     assert workspace.card(1).detail == f"{workspace.paths(1).record}: Too many open files"
     assert workspace.swept() == [(ONE, RECORD)]

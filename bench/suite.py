@@ -1,0 +1,244 @@
+"""Measures the supervised suite: what it takes when idle, how fast it starts and comes back, and what it costs sessions.
+
+    .venv/bin/python bench/suite.py [--json] [--dir DIR] [--image IMAGE] [idle|start|container|kill|sessions]...
+
+With --image, `docker run` of that image is measured too, at the engine of DOCKER_HOST. Everything listens on loopback and ends
+with it; workspaces are temporary. Exit code: 0 whatever the figures, 1 when it cannot measure.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import mcp_hive
+from control import describe_machine, print_lines
+from mcp_load import cpu_ns
+from mcp_peers import script
+from measure import COMMAND, TASK, Line, Workspace, memory_bytes, wait_until, workspaces
+from supervised import SERVERS, Suite, bare_loop, said_all, soon, start_container, supervised, why_no_container
+
+from hive_session.ondisk.index import decode_index
+from hive_session.ondisk.liveness import run_is_alive
+
+SECTIONS = ("idle", "start", "container", "kill", "sessions")
+SESSIONS, RUNNING = 1000, 40
+SETTLE_S, IDLE_S = 20.0, 30.0
+STARTS, KILLS = 5, 5
+RUNS, AT_ONCE = 100, 4
+SHORT_S, LONG_S = 1.0, 10.0  # what the short one shows is our overhead; agents at work take minutes
+LIMIT_S = 30.0  # for whatever should be there within seconds
+MB = 1e6
+
+Make = Callable[[], Workspace]
+
+
+@contextmanager
+def crowd(make: Make) -> Iterator[Workspace]:
+    """A workspace with 1,000 sessions, of which 40 run and write nothing; they end with the block."""
+    workspace, runner = make(), mcp_hive.Runner()
+    try:
+        ids = mcp_hive.fill(workspace, SESSIONS, RUNNING, runner.pid)
+        runner.hold([workspace.store.paths(each) for each in ids[:RUNNING]])
+        yield workspace
+    finally:
+        runner.end()
+
+
+def idle(make: Make) -> Iterator[Line]:
+    """What all its programs take together while nobody asks but its own listener."""
+    with crowd(make) as workspace, supervised(workspace) as suite:
+        time.sleep(SETTLE_S)
+        processes = suite.processes()
+        used_ns, begun = {pid: cpu_ns(pid) for pid in processes}, time.monotonic()
+        time.sleep(IDLE_S)
+        lasted_ns = 1e9 * (time.monotonic() - begun)
+        shares = {pid: 100 * (cpu_ns(pid) - used_ns[pid]) / lasted_ns for pid in processes}
+        rss, pss = ({pid: memory_bytes(pid, kind) / MB for pid in processes} for kind in (b"Rss", b"Pss"))
+    where = f"{SESSIONS:,} sessions, {RUNNING} of them running"
+    yield Line(
+        name=f"memory of all programs (RSS), {where}",
+        measured=sum(rss.values()),
+        unit="MB",
+        limit=120,
+        beside=_by_program(processes, rss, ".1f"),
+    )
+    yield Line(
+        name="the same with shared pages counted once (PSS)",
+        measured=sum(pss.values()),
+        unit="MB",
+        beside=_by_program(processes, pss, ".1f"),
+    )
+    yield Line(
+        name="CPU of all programs",
+        measured=sum(shares.values()),
+        unit="% of a core",
+        limit=1,
+        beside=f"{_by_program(processes, shares, '.2f')}; over {IDLE_S:g} s",
+    )
+
+
+def _by_program(processes: dict[int, str], figures: dict[int, float], form: str) -> str:
+    sums: dict[str, float] = defaultdict(float)
+    for pid, name in processes.items():
+        sums[name] += figures[pid]
+    return ", ".join(f"{name} {figure:{form}}" for name, figure in sums.items())
+
+
+def start(make: Make) -> Iterator[Line]:
+    """From nothing to every server answering."""
+    with crowd(make) as full:
+        for name, workspace in (("an empty workspace", make()), (f"{SESSIONS:,} sessions", full)):
+            taken = []
+            for _ in range(STARTS):
+                with supervised(workspace) as suite:
+                    taken.append(suite.took_s)
+            yield Line(
+                name=f"start to ready, {name}",
+                measured=max(taken),
+                unit="s",
+                limit=5,
+                beside=f"the slowest of {STARTS}; median {median(taken):.2f}",
+            )
+
+
+def container(image: str) -> Iterator[Line]:
+    """From `docker run` to the health check's first success."""
+    taken = [start_container(image) for _ in range(STARTS)]
+    told = f"the slowest of {STARTS}; median {median(taken):.2f}; {image}"
+    yield Line(name="docker run to ready", measured=max(taken), unit="s", limit=5, beside=told)
+
+
+def kill(make: Make) -> Iterator[Line]:
+    """From SIGKILL to answering again."""
+    with crowd(make) as workspace, supervised(workspace) as suite:
+        for name in (*SERVERS, "health"):
+            taken = [_kill(suite, name) for _ in range(KILLS)]
+            yield Line(
+                name=f"kill -9 of {name} to {'answering' if name in SERVERS else 'running'} again",
+                measured=max(taken),
+                unit="s",
+                limit=2,
+                beside=f"the slowest of {KILLS}; median {median(taken):.2f}; {SESSIONS:,} sessions",
+            )
+
+
+def _kill(suite: Suite, name: str) -> float:
+    """Seconds until it is there again."""
+    pid = suite.settled_pid(name)
+    os.kill(pid, signal.SIGKILL)
+    if name in SERVERS:
+        return soon(lambda: not os.path.exists(f"/proc/{pid}") and suite.answers(name), LIMIT_S)
+    return soon(lambda: pid not in suite.processes() and name in suite.processes().values(), LIMIT_S)
+
+
+def sessions(make: Make) -> Iterator[Line]:
+    """100 sessions to the end beside the same agent in a bare loop, four at a time in both."""
+    lost = 0
+    for agent_s, limit in ((SHORT_S, None), (LONG_S, 95.0)):
+        with supervised(make()) as suite:
+            own_s, ended_well = _through_sessions(suite.workspace, agent_s)
+        lost += RUNS - ended_well
+        argv = [script("hive-rehearsal"), "-p", "--output-format", "stream-json", *_play(agent_s)]
+        bare_s, said = bare_loop(argv, TASK, RUNS, AT_ONCE, f"{make().root}/bare")
+        if said < RUNS:
+            raise RuntimeError(f"{RUNS - said} agents of the bare loop did not come to their end")
+        beside_s = (own_s - bare_s) * AT_ONCE / RUNS
+        yield Line(
+            name=f"throughput, {AT_ONCE} agents of {agent_s:g} s at a time / a bare loop",
+            measured=100 * bare_s / own_s,
+            unit="%",
+            limit=limit,
+            at_least=True,
+            beside=f"{RUNS} of them: {own_s:.1f} s / {bare_s:.1f} s; beside its agent each takes {1e3 * beside_s:.0f} ms more",
+        )
+    yield Line(name=f"sessions lost of {2 * RUNS}", measured=lost, unit="", limit=0)
+
+
+def _play(agent_s: float) -> tuple[str, ...]:
+    """A small rehearsal of so many seconds."""
+    return ("--seconds", f"{agent_s:g}", "--workers", "2")
+
+
+def _through_sessions(workspace: Workspace, agent_s: float) -> tuple[float, int]:
+    """Seconds from the first start to the last end, and how many sessions came to a good one with all that was said."""
+    ids = [workspace.create("rehearsal") for _ in range(RUNS)]
+    line = f'for id; do "$HIVE" start --detach "$id" {" ".join(_play(agent_s))} || exit; done'
+    env = workspace.env | {"MAX_CONCURRENT_SESSIONS": str(AT_ONCE), "HIVE": COMMAND}
+    begun = time.monotonic()
+    subprocess.run(
+        ["sh", "-c", line, "sh", *ids], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+    )
+    locks = [workspace.store.paths(each).run_lock for each in ids]
+    wait_until(lambda: not any(map(run_is_alive, locks)), RUNS * (agent_s + 2))
+    took_s = time.monotonic() - begun
+    known = decode_index(workspace.store.index(), workspace.store.layout.index)[1]
+    well = [
+        each
+        for each in ids
+        if each in known
+        and (record := workspace.store.read(each)).status == "completed"
+        and record.exit_code == 0
+        and said_all(workspace.store.paths(each).log)
+    ]
+    return took_s, len(well)
+
+
+MEASURES = {"idle": idle, "start": start, "kill": kill, "sessions": sessions}
+
+
+def measure(name: str, make: Make, image: str | None) -> list[Line]:
+    """The figures of one section; none for a container that cannot be had, of which it tells on stderr."""
+    if name != "container":
+        return list(MEASURES[name](make))
+    why = why_no_container(image)
+    if why or image is None:
+        print(f"bench/suite.py: docker run is left out: {why}", file=sys.stderr)
+        return []
+    return list(container(image))
+
+
+def main() -> int:
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE: every program would compile its modules anew
+    parser = argparse.ArgumentParser(description="Measures the supervised suite on this machine.")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
+    parser.add_argument("--image", help="the image of the suite, for the section container")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"measure this alone: {', '.join(SECTIONS)}")
+    chosen = parser.parse_args()
+    unknown = set(chosen.names).difference(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
+    begun, load = time.monotonic(), os.getloadavg()[0]
+    report: dict[str, list[Line]] = {}
+    with workspaces(chosen.dir) as make:
+        machine = describe_machine(make().root)
+        for name in chosen.names or SECTIONS:
+            report[name] = measure(name, make, chosen.image)
+            if report[name] and not chosen.json:
+                print_lines(name, report[name])
+    about = {**machine, "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
+    about["seconds"] = round(time.monotonic() - begun)
+    if chosen.json:
+        told = [{"section": name, **line.as_json()} for name, found in report.items() for line in found]
+        print(json.dumps({"machine": about, "lines": told}, indent=2))
+    else:
+        print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (RuntimeError, OSError) as exc:
+        print(f"bench/suite.py: cannot measure: {exc}", file=sys.stderr)
+        sys.exit(1)
