@@ -44,6 +44,19 @@ def test_the_documented_program_names_can_be_restarted(suite: Composed) -> None:
     suite.wait_until_ready()
 
 
+def test_a_wrong_file_never_takes_the_running_suite_down(suite: Composed) -> None:
+    before = suite.pid_of("mcp-tcp-server")
+    wrong = "/etc/supervisor/conf.d/99-wrong.conf"
+    suite.exec("sh", "-c", f"printf '[program:x]\\ncomand=sleep 9\\n' >{wrong}", user="root")
+    try:
+        assert suite.exit_code("supervisorctl", "reload") == 78
+        suite.exec("supervisorctl", "update", check=False)
+        assert suite.pid_of("mcp-tcp-server") == before
+    finally:
+        suite.exec("rm", wrong, user="root")
+    assert suite.is_well()
+
+
 def test_the_engine_calls_it_healthy(suite: Composed) -> None:
     wait_until(lambda: suite.inspect("{{.State.Health.Status}}") == "healthy", "healthy", 40, suite.said)
 
