@@ -53,6 +53,7 @@ class RelayConnection(ServerConnection):
         self._end: asyncio.TimerHandle | None = None
         self.drained: Callable[[], None] | None = None
         self.is_viewer = False
+        self.sends_no_more = False  # and did so before it was answered
 
     @property
     def address(self) -> str:
@@ -88,6 +89,19 @@ class RelayConnection(ServerConnection):
             super().data_received(data)
         if self.state is State.CLOSING and self._end is None:
             self._end_after(CLOSE_S)  # a peer that goes on sending would keep a failed connection for ever
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # True keeps it open, says asyncio; websockets never does
+        """Answer a client that sends no more once it has asked, as netcat does; it may still listen."""
+        if self.state is State.CONNECTING and self.request is not None and not self.protocol.eof_sent:
+            self.sends_no_more = True
+            return True
+        super().eof_received()
+        return None
+
+    def send_data(self) -> None:
+        super().send_data()
+        if self.sends_no_more and self.protocol.eof_sent:
+            self.transport.close()  # nobody else would: to asyncio the peer's end lies behind us
 
     def process_event(self, event: Any) -> None:
         if self.request is None and self._end:

@@ -270,6 +270,8 @@ class Relay:
         target = connection.request.path
         if self.settings.echo and target.partition("?")[0] == ECHO_PATH:
             return await _echo(connection)
+        if connection.sends_no_more:
+            return None  # it cannot even subscribe
         wire = ViewerWire(connection)
         viewer = self.hub.join(wire)
         connection.drained = viewer.drained

@@ -133,14 +133,20 @@ def flag_parser(program: str, description: str, epilog: str) -> argparse.Argumen
 
 
 def start_log(program: str) -> None:
-    """Log to stderr from now on, a line an event: text, or JSON where HIVE_LOG_FORMAT says so, crashes of ours included."""
+    """Log from now on, a line an event: as text to stderr, or as JSON, crashes of ours included, where HIVE_LOG_FORMAT says so.
+
+    JSON is for a supervisor with a file for each stream: what is in order goes to stdout, what is not to stderr.
+    """
     if not wants_json(os.environ):
         logging.basicConfig(format=f"%(asctime)s {program}: %(message)s", level=logging.INFO, stream=sys.stderr)
         return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines(program))
-    handler.terminator = ""
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    well, amiss = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    well.addFilter(lambda record: record.levelno < logging.WARNING)
+    amiss.setLevel(logging.WARNING)
+    for handler in (well, amiss):
+        handler.setFormatter(_JsonLines(program))
+        handler.terminator = ""
+    logging.basicConfig(level=logging.INFO, handlers=[well, amiss])
 
     def crashed(kind: type[BaseException], exc: BaseException, at: TracebackType | None) -> None:
         log.critical("crashed: %s", kind.__name__, exc_info=(kind, exc, at))
@@ -194,13 +200,14 @@ class Reporter:
 
 
 def say(program: str, what: str, level: str = "info") -> None:
-    """One line for whoever started the program, in the format of its log."""
-    line = f"{program}: {what}\n"
+    """One line for whoever started the program, in the format of its log and where that goes."""
+    line, stream = f"{program}: {what}\n", sys.stderr
     if wants_json(os.environ):
+        stream = sys.stdout if level == "info" else sys.stderr
         secrets = secrets_in(os.environ)
         line = entry(program, what, now_s=time.time(), pid=os.getpid(), level=level, secrets=secrets)
-    sys.stderr.write(line)
-    sys.stderr.flush()
+    stream.write(line)
+    stream.flush()
 
 
 def address_of(sockname: tuple[str, int]) -> str:

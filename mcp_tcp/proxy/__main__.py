@@ -124,15 +124,15 @@ async def serve(config: Config, listener: socket.socket) -> None:
 
 
 def log(text: str) -> None:
-    """Write one line to stderr, with the time. A stderr that is gone keeps nobody from working."""
+    """Write one line, with the time, to stderr; as JSON to stdout (see start_log). A stream that is gone keeps nobody from working."""
     now_s = time.time()
-    if wants_json(os.environ):
+    if in_json := wants_json(os.environ):
         line = entry(PROGRAM, text, now_s=now_s, pid=os.getpid(), secrets=secrets_in(os.environ))
     else:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s))
         line = f"{stamp}.{int(now_s % 1 * 1000):03}Z {PROGRAM}: {text}\n"
     try:
-        os.write(2, line.encode("utf-8", "backslashreplace"))
+        os.write(1 if in_json else 2, line.encode("utf-8", "backslashreplace"))
     except OSError:
         pass
 

@@ -307,17 +307,20 @@ def program(console: Console, *argv: str) -> Iterator[tuple[subprocess.Popen[byt
     """(process, port, events) of a server that logs JSON; the events are there once the block has ended."""
     env = {**console.env, "HIVE_LOG_FORMAT": "json", "TCP_AUTH_TOKEN": TOKEN, "WS_AUTH_TOKEN": TOKEN}
     process = subprocess.Popen(
-        [f"{os.path.dirname(console.program)}/{argv[0]}", *argv[1:]], env=env, stderr=subprocess.PIPE
+        [f"{os.path.dirname(console.program)}/{argv[0]}", *argv[1:]],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     said: list[dict[str, object]] = []
     try:
-        assert process.stderr is not None
-        first = json.loads(process.stderr.readline())
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
         found = re.match(r"listening on 127\.0\.0\.1:(\d+)", first["message"])
         assert found and (first["program"], first["level"], first["pid"]) == (argv[0], "info", process.pid)
         yield process, int(found[1]), said
         process.terminate()
-        said += [first, *events(process.stderr)]
+        said += [first, *events(process.stdout)]
         assert process.wait(timeout=10) == 0
     finally:
         process.kill()

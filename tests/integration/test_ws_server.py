@@ -293,6 +293,28 @@ def test_head_is_get_without_the_body_and_all_else_is_refused(relay: RelayProces
         assert peer.recv(64).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("path", ["/", "/readyz", "/api/sessions"])
+def test_a_client_that_sends_no_more_after_its_request_is_answered(relay: RelayProcess, path: str) -> None:
+    """As netcat does at the end of its input."""
+    for _ in range(100):  # with what other paths leave, more than there may be at once
+        with relay.socket() as peer:
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            peer.shutdown(socket.SHUT_WR)
+            with peer.makefile("rb") as answer:
+                assert answer.read().startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_viewer_that_sends_no_more_is_parted_from(relay: RelayProcess) -> None:
+    with relay.socket() as peer:
+        peer.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        peer.shutdown(socket.SHUT_WR)
+        with peer.makefile("rb") as answer:
+            assert answer.read().endswith(b"\x88\x02\x03\xe8")  # closed with 1000, and then the end
+
+
 @pytest.mark.parametrize("pieces", [1, 3, 400])
 def test_a_client_that_speaks_http_1_0_is_answered(relay: RelayProcess, pieces: int) -> None:
     """As nginx does to what stands behind it, unless told otherwise."""

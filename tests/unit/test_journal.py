@@ -130,5 +130,7 @@ def test_what_a_server_says_at_its_start_is_text_or_json(
     assert capsys.readouterr().err == "mcp-tcp: listening on 127.0.0.1:9500\n"
     monkeypatch.setenv("HIVE_LOG_FORMAT", "json")
     serving.say("mcp-tcp", "listening on 127.0.0.1:9500", level)
-    found = json.loads(capsys.readouterr().err)
+    out, err = capsys.readouterr()
+    assert (out == "") == (level == "error") and (err == "") == (level == "info")
+    found = json.loads(out or err)
     assert (found["level"], found["program"], found["message"]) == (level, "mcp-tcp", "listening on 127.0.0.1:9500")
