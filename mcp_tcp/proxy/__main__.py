@@ -124,7 +124,7 @@ async def serve(config: Config, listener: socket.socket) -> None:
 
 
 def log(text: str) -> None:
-    """Write one line, with the time, to stderr; as JSON to stdout (see start_log). A stream that is gone keeps nobody from working."""
+    """Write one line, with the time, to stderr; as JSON to stdout. A stream that is gone keeps nobody from working."""
     now_s = time.time()
     if in_json := wants_json(os.environ):
         line = entry(PROGRAM, text, now_s=now_s, pid=os.getpid(), secrets=secrets_in(os.environ))
