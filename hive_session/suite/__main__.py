@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from hive_session import errors
@@ -64,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     control.add_argument("words", nargs=argparse.REMAINDER, metavar="WORD")
     commands.add_parser("env", help="its variables, in words for a shell; no secrets")
     commands.add_parser("check", help="look through supervisord's files for what would go wrong, silently too")
+    told = commands.add_parser("journal", help="run a command, and say each of its lines as an event of the log")
+    told.add_argument("words", nargs=argparse.REMAINDER, metavar="PROGRAM COMMAND [WORD…]")
     return parser
 
 
@@ -212,6 +215,30 @@ def _ctl_environment(suite: Suite) -> dict[str, str]:
     return suite.environment(last_ports(suite))
 
 
+def journal(words: argparse.Namespace) -> int:
+    """A command of the suite's upkeep, which speaks to people, as a program whose log is like the others'."""
+    from hive_session.ondisk.journal import wants_json
+
+    if len(words.words) < 2:
+        raise errors.UsageError("journal: a program's name and a command are needed", "hive-suite --help")
+    name, *command = words.words
+    if not wants_json(os.environ):
+        os.execvp(command[0], command)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    for stream, level, said in ((sys.stdout, "info", done.stdout), (sys.stderr, "error", done.stderr)):
+        for line in filter(None, said.decode("utf-8", "replace").split("\n")):
+            stream.write(_event(name, line, level))
+    if done.returncode:
+        sys.stderr.write(_event(name, f"{command[0]}: exit {done.returncode}", "error"))
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _event(program: str, text: str, level: str) -> str:
+    from hive_session.ondisk.journal import entry, secrets_in
+
+    return entry(program, text, now_s=time.time(), pid=os.getpid(), level=level, secrets=secrets_in(os.environ))
+
+
 def env(words: argparse.Namespace) -> int:
     """The variables, in the words of a shell."""
     from hive_session.suite import instance
@@ -235,7 +262,15 @@ def check(words: argparse.Namespace) -> int:
     return BadConfig.exit_code if any(flaw.level == "problem" for flaw in flaws) else 0
 
 
-COMMANDS = {"start": start, "stop": stop, "status": status, "ctl": ctl, "env": env, "check": check}
+COMMANDS = {
+    "start": start,
+    "stop": stop,
+    "status": status,
+    "ctl": ctl,
+    "env": env,
+    "check": check,
+    "journal": journal,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

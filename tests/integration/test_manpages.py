@@ -16,7 +16,7 @@ from tests.integration.test_help import COMMANDS as OF_HIVE_SESSION
 SCRIPTS = sysconfig.get_path("scripts")
 PROGRAMS = sorted(tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"])
 COMMANDS = [("hive-session", name) for name in OF_HIVE_SESSION]
-COMMANDS += [("hive-suite", name) for name in ("start", "stop", "status", "ctl", "env", "check")]
+COMMANDS += [("hive-suite", name) for name in ("start", "stop", "status", "ctl", "env", "check", "journal")]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PAGES = [(name,) for name in PROGRAMS] + COMMANDS
 

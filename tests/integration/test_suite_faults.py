@@ -1,5 +1,6 @@
 """The suite when things break: each program killed, supervisord killed, ports taken, files that are wrong."""
 
+import json
 import os
 import re
 import shutil
@@ -271,22 +272,29 @@ def test_a_damaged_memory_of_ports_is_none(suite: Supervised) -> None:
 # --- cleanup ---
 
 
-def test_a_cleanup_that_fails_is_told_and_the_next_hour_is_waited_for(suite: Supervised) -> None:
+def test_a_cleanup_that_fails_is_told_and_the_next_hour_is_waited_for(suite: Supervised, scripts: Path) -> None:
     tools = suite.root / "tools"
     tools.mkdir()
     for name, line in (
-        ("hive-session", f'echo "$@" >>{tools}/calls; exit 74'),
+        ("hive-session", f'echo "$@" >>{tools}/calls; echo "no room" >&2; exit 74'),
         ("sleep", f"echo slept >>{tools}/calls; exec /bin/sleep 600"),
     ):
         (tools / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (tools / name).chmod(0o755)
-    env = {**suite.env, "PATH": f"{tools}:/usr/bin:/bin", "HIVE_CLEANUP_HOURS": "1.5"}
+    env = {
+        **suite.env,
+        "PATH": f"{tools}:{scripts}:/usr/bin:/bin",
+        "HIVE_CLEANUP_HOURS": "1.5",
+        "HIVE_LOG_FORMAT": "json",
+    }
     call = subprocess.Popen(
         [OURS / "hourly-cleanup"], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         assert call.stderr
-        assert call.stderr.readline() == "hourly-cleanup: exit 74; next in an hour\n"
+        told = [json.loads(call.stderr.readline()) for _ in range(2)]
+        assert [each["message"] for each in told] == ["no room", "hive-session: exit 74"]
+        assert {(each["program"], each["level"]) for each in told} == {("cleanup", "error")}
         calls = tools / "calls"
         until(lambda: calls.read_text(encoding="utf-8") == "cleanup 1.5\nslept\n", "its rest")
         assert call.poll() is None
