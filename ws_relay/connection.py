@@ -111,6 +111,11 @@ class RelayConnection(ServerConnection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        # Not at once: asyncio is in the middle of writing here. A write of ours that fails would end the connection, and
+        # Python 3.11 then ends it once more, with a traceback.
+        self.loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
         if self.drained:
             self.drained()
 
