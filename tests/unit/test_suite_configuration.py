@@ -28,7 +28,7 @@ def env(tmp_path: Path) -> dict[str, str]:
         claude_flow=True,
         exists=lambda path: False,
     )
-    for name in ("mcp-tcp", "ws-relay", "mcp-tcp-proxy", "hive-session", "hive-health"):
+    for name in ("mcp-tcp", "ws-relay", "mcp-tcp-proxy", "hive-session", "hive-suite", "hive-health"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.touch(0o755)
