@@ -36,8 +36,8 @@ ARG CLAUDE_FLOW_VERSION=3.43.0
 ARG CLAUDE_CODE_VERSION=2.1.197
 WORKDIR /app
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
-    --mount=type=secret,id=npm,target=/root/.npmrc \
-    PATH=/opt/tools/bin:$PATH; \
+    --mount=type=secret,id=npm \
+    export PATH="/opt/tools/bin:$PATH" NPM_CONFIG_USERCONFIG=/run/secrets/npm; \
     cpu=x64; [ "$(uname -m)" != aarch64 ] || cpu=arm64; \
     install() { npm install --ignore-scripts --no-audit --no-fund --no-save --omit=optional --prefix "$@"; }; \
     install /app "claude-flow@$CLAUDE_FLOW_VERSION"; \
