@@ -6,10 +6,7 @@ It needs node and socat on PATH, and the test extras, where the official SDK com
 ends with it; workspaces are temporary. Exit code: 0 whatever the figures, 1 when it cannot measure.
 """
 
-import argparse
 import json
-import os
-import signal
 import socket
 import sys
 import time
@@ -20,10 +17,10 @@ from statistics import median
 
 import mcp_hive
 import mcp_proxy
-from control import describe_machine, print_lines
 from mcp_load import End, Figure, ask, cpu_ns
 from mcp_peers import HANDSHAKE, LIST, Cell, Server, Starter, calls, eras, interleaved, node, own, sdk
 from measure import Line, Workspace, leave_a_core, memory_bytes, workspaces
+from report import Report, begin, parse_sections, parser_of, run
 
 SECTIONS = ("calls", "crowd", "start", "idle", "proxy")
 SESSIONS, RUNNING = 1000, 50
@@ -256,43 +253,18 @@ def print_table(table: Sequence[Cell]) -> None:
 
 
 def main() -> int:
-    for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE: every server would compile its modules anew
-    parser = argparse.ArgumentParser(description="Measures the data plane on this machine.")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"measure this alone: {', '.join(SECTIONS)}")
-    chosen = parser.parse_args()
-    unknown = set(chosen.names).difference(SECTIONS)
-    if unknown:
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
+    begin()
+    chosen = parse_sections(parser_of("Measures the data plane on this machine."), SECTIONS)
     leave_a_core()
-    begun, load = time.monotonic(), os.getloadavg()[0]
-    report: dict[str, list[Line]] = {}
-    table: list[Cell] = []
+    report, table = Report(as_json=chosen.json), list[Cell]()
     with workspaces(chosen.dir) as make, prepared(make) as ground:
-        machine = describe_machine(ground.empty.root)
-        for name in SECTIONS if not chosen.names else chosen.names:
+        for name in chosen.names:
             cells: list[Cell] = []
-            report[name] = list(MEASURES[name](ground, cells))
+            report.add(name, list(MEASURES[name](ground, cells)), lambda cells=cells: print_table(cells))  # type: ignore[misc]
             table += cells
-            if not chosen.json:
-                print_lines(name, report[name])
-                print_table(cells)
-    about = {**machine, "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
-    about["seconds"] = round(time.monotonic() - begun)
-    if chosen.json:
-        lines = [{"section": name, **line.as_json()} for name, found in report.items() for line in found]
-        print(json.dumps({"machine": about, "lines": lines, "cells": [asdict(each) for each in table]}, indent=2))
-    else:
-        print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
+        report.end(ground.empty.root, cells=[asdict(each) for each in table])
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (RuntimeError, OSError) as exc:
-        print(f"bench/mcp.py: cannot measure: {exc}", file=sys.stderr)
-        sys.exit(1)
+    run("mcp.py", main)

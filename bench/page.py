@@ -9,12 +9,8 @@ for good and bad minutes. The page draws on the 2-D canvas here, as wherever a G
 Exit code: 0 whatever the figures, 1 when it cannot measure.
 """
 
-import argparse
-import json
 import os
 import shutil
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +20,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from control import describe_machine, print_lines
 from mcp_peers import HERE, Server, run_client, serving
 from measure import PYTHON, Line, Workspace, workspaces
+from report import Report, begin, parser_of, run
 
 from hive_session.durable import append_line, replace_file
 from hive_session.ondisk.events import encode_event
@@ -42,7 +38,7 @@ MODULES = Path(PYTHON).parent.parent / "node-playwright" / "node_modules"  # bin
 TOOLS = ("Bash", "Read", "Edit", "Grep")
 SHOWN_MS, ANSWERED_MS, PAINTED_MS = 2000, 100, 300
 
-Report = dict[str, Any]
+Told = dict[str, Any]
 
 
 def crowd(workspace: Workspace) -> SessionPaths:
@@ -60,7 +56,7 @@ def crowd(workspace: Workspace) -> SessionPaths:
 def _lines(now_ms: int) -> Iterator[bytes]:
     yield encode_event({"ts": now_ms, "type": "session", "status": "running", "attempt": 1})
     for number in range(AGENTS):
-        who: Report = {
+        who: Told = {
             "agent": f"w{number}",
             "parent": "w0",
             "role": "worker",
@@ -109,8 +105,8 @@ class Page:
     def __init__(self, name: str, server: Server, paths: SessionPaths, job: Mapping[str, Any]) -> None:
         self.name, self._paths = name, paths
         self._job = {**job, "url": f"http://127.0.0.1:{server.port}/"}
-        self.opened: list[Report] = []
-        self.busy: list[Report] = []
+        self.opened: list[Told] = []
+        self.busy: list[Told] = []
 
     def measure(self) -> None:
         """One round: open it some times, then have it answer while the updates come."""
@@ -118,12 +114,12 @@ class Page:
         with storm(self._paths):
             self.busy.append(self._ask("busy", ANSWERS))
 
-    def _ask(self, measure: str, times: int) -> Report:
+    def _ask(self, measure: str, times: int) -> Told:
         node = shutil.which("node")
         if node is None or not MODULES.is_dir():
             raise RuntimeError("there is no node on PATH, or no playwright-core for it: bin/setup --test")
         job = {**self._job, "measure": measure, "times": times}
-        report: Report = run_client([node, f"{HERE}/page.mjs"], job, f"{self.name}, {measure}", JOB_TIMEOUT_S)
+        report: Told = run_client([node, f"{HERE}/page.mjs"], job, f"{self.name}, {measure}", JOB_TIMEOUT_S)
         return report
 
     def values(self, name: str) -> list[float]:
@@ -165,20 +161,16 @@ def p95(values: Sequence[float]) -> float:
 
 
 def main() -> int:
-    for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE: every relay would compile its modules anew
-    parser = argparse.ArgumentParser(description="Measures the live page on this machine.")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
+    begin()
+    parser = parser_of("Measures the live page on this machine.")
     parser.add_argument("--beside", metavar="CHECKOUT", help="measure the page of this checkout in turn with ours")
     parser.add_argument("--gpu", action="store_true", help="have the graph drawn on the imitated GPU")
     chosen = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
         raise RuntimeError("there is no chromium on PATH: apt-get install chromium")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
     job = {"modules": str(MODULES), "chromium": chromium, "agents": AGENTS, "gpu": chosen.gpu}
-    begun, load_before = time.monotonic(), os.getloadavg()[0]
+    report = Report(as_json=chosen.json)
     with workspaces(chosen.dir) as make, ExitStack() as stack:
         ours = stack.enter_context(page_of("ours", os.path.dirname(HERE), make(), job))
         other = stack.enter_context(page_of("beside", chosen.beside, make(), job)) if chosen.beside else None
@@ -186,21 +178,10 @@ def main() -> int:
         for number in range(ROUNDS):
             for page in pages if number % 2 else reversed(pages):
                 page.measure()
-        lines = list(lines_of(ours, other))
-        machine = describe_machine(chosen.dir or "/tmp")
-    about = {**machine, "load_before": round(load_before, 2), "load_after": round(os.getloadavg()[0], 2)}
-    about["seconds"] = round(time.monotonic() - begun)
-    if chosen.json:
-        print(json.dumps({"machine": about, "lines": [line.as_json() for line in lines]}, indent=2))
-    else:
-        print_lines(f"page, drawn by: {ours.busy[-1]['renderer'][0]}", lines)
-        print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
+        report.add(f"page, drawn by: {ours.busy[-1]['renderer'][0]}", list(lines_of(ours, other)))
+    report.end(chosen.dir or "/tmp")
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (RuntimeError, OSError) as exc:
-        print(f"bench/page.py: cannot measure: {exc}", file=sys.stderr)
-        sys.exit(1)
+    run("page.py", main)

@@ -6,10 +6,7 @@ It needs node on PATH and the test extras, where `ws` comes from. Everything lis
 are temporary. Exit code: 0 whatever the figures, 1 when it cannot measure.
 """
 
-import argparse
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +15,11 @@ from dataclasses import asdict, dataclass
 
 import mcp_hive
 import relay_peers
-from control import describe_machine, print_lines
 from mcp_load import cpu_ns
 from measure import Line, Workspace, at_once, leave_a_core, workspaces
 from relay_load import Figure, Viewer
 from relay_peers import Cell, Relay, interleaved, load
+from report import Report, begin, parse_sections, parser_of, run
 
 SECTIONS = ("plain", "coalesced", "compressed", "latency", "idle", "stalled")
 SESSIONS, RUNNING = 1000, 50
@@ -225,44 +222,18 @@ def print_table(table: Sequence[Cell]) -> None:
 
 
 def main() -> int:
-    for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE: every server would compile its modules anew
-    parser = argparse.ArgumentParser(description="Measures the relay on this machine.")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"measure this alone: {', '.join(SECTIONS)}")
-    chosen = parser.parse_args()
-    unknown = set(chosen.names).difference(SECTIONS)
-    if unknown:
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
+    begin()
+    chosen = parse_sections(parser_of("Measures the relay on this machine."), SECTIONS)
     leave_a_core()
-    names = chosen.names or SECTIONS
-    begun, load_before = time.monotonic(), os.getloadavg()[0]
-    report: dict[str, list[Line]] = {}
-    table: list[Cell] = []
-    with workspaces(chosen.dir) as make, prepared(make, names) as ground:
-        machine = describe_machine(ground.single.root)
-        for name in names:
+    report, table = Report(as_json=chosen.json), list[Cell]()
+    with workspaces(chosen.dir) as make, prepared(make, chosen.names) as ground:
+        for name in chosen.names:
             cells: list[Cell] = []
-            report[name] = list(MEASURES[name](ground, cells))
+            report.add(name, list(MEASURES[name](ground, cells)), lambda cells=cells: print_table(cells))  # type: ignore[misc]
             table += cells
-            if not chosen.json:
-                print_lines(name, report[name])
-                print_table(cells)
-    about = {**machine, "load_before": round(load_before, 2), "load_after": round(os.getloadavg()[0], 2)}
-    about["seconds"] = round(time.monotonic() - begun)
-    if chosen.json:
-        lines = [{"section": name, **line.as_json()} for name, found in report.items() for line in found]
-        print(json.dumps({"machine": about, "lines": lines, "cells": [asdict(each) for each in table]}, indent=2))
-    else:
-        print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
+        report.end(ground.single.root, cells=[asdict(each) for each in table])
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (RuntimeError, OSError) as exc:
-        print(f"bench/relay.py: cannot measure: {exc}", file=sys.stderr)
-        sys.exit(1)
+    run("relay.py", main)

@@ -6,8 +6,6 @@ With --image, `docker run` of that image is measured too, at the engine of DOCKE
 with it; workspaces are temporary. Exit code: 0 whatever the figures, 1 when it cannot measure.
 """
 
-import argparse
-import json
 import os
 import signal
 import subprocess
@@ -19,10 +17,10 @@ from contextlib import contextmanager
 from statistics import median
 
 import mcp_hive
-from control import describe_machine, print_lines
 from mcp_load import cpu_ns
 from mcp_peers import script
 from measure import COMMAND, TASK, Line, Workspace, memory_bytes, wait_until, workspaces
+from report import Report, begin, parse_sections, parser_of, run
 from supervised import SERVERS, Suite, bare_loop, said_all, soon, start_container, supervised, why_no_container
 
 from hive_session.ondisk.index import decode_index
@@ -206,39 +204,17 @@ def measure(name: str, make: Make, image: str | None) -> list[Line]:
 
 
 def main() -> int:
-    for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # such as PYTHONDONTWRITEBYTECODE: every program would compile its modules anew
-    parser = argparse.ArgumentParser(description="Measures the supervised suite on this machine.")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--dir", help="make the workspaces in this directory, on its filesystem")
+    begin()
+    parser = parser_of("Measures the supervised suite on this machine.")
     parser.add_argument("--image", help="the image of the suite, for the section container")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"measure this alone: {', '.join(SECTIONS)}")
-    chosen = parser.parse_args()
-    unknown = set(chosen.names).difference(SECTIONS)
-    if unknown:
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: nothing that it started stays
-    begun, load = time.monotonic(), os.getloadavg()[0]
-    report: dict[str, list[Line]] = {}
+    chosen = parse_sections(parser, SECTIONS)
+    report = Report(as_json=chosen.json)
     with workspaces(chosen.dir) as make:
-        machine = describe_machine(make().root)
-        for name in chosen.names or SECTIONS:
-            report[name] = measure(name, make, chosen.image)
-            if report[name] and not chosen.json:
-                print_lines(name, report[name])
-    about = {**machine, "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
-    about["seconds"] = round(time.monotonic() - begun)
-    if chosen.json:
-        told = [{"section": name, **line.as_json()} for name, found in report.items() for line in found]
-        print(json.dumps({"machine": about, "lines": told}, indent=2))
-    else:
-        print("\n" + ", ".join(f"{key} {value}" for key, value in about.items()))
+        for name in chosen.names:
+            report.add(name, measure(name, make, chosen.image))
+        report.end(make().root)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (RuntimeError, OSError) as exc:
-        print(f"bench/suite.py: cannot measure: {exc}", file=sys.stderr)
-        sys.exit(1)
+    run("suite.py", main)
