@@ -134,7 +134,7 @@ def test_all_that_supervisord_kept_is_told_afterwards_in_order(console: Console)
 def test_supervisord_s_own_log_is_followed_across_its_rotations(console: Console) -> None:
     code = "raise SystemExit(0)"
     with following(console) as out, supervised(console, **{f"short{number}": code for number in range(30)}):
-        until(lambda: len(re.findall(rb"spawned: 'short\d+'", out.read_bytes())) == 30, "30 programs")
+        until(lambda: len(re.findall(rb"exited: short\d+", out.read_bytes())) == 30, "the end of 30 programs")
         assert (place(console, "supervisor") / "supervisord.log.1").exists()
     assert sorted(set(re.findall(rb"spawned: 'short(\d+)'", out.read_bytes())), key=int) == [
         b"%d" % number for number in range(30)
