@@ -22,6 +22,7 @@ from hive_session.ondisk.serving import (
     Reporter,
     address_of,
     flag_parser,
+    leave_host,
     no_address,
     refusal,
     resolved,
@@ -154,7 +155,9 @@ class Server:
 
     def _announce(self, listener: asyncio.Server, health: asyncio.Server | None) -> None:
         settings = self.settings
-        say(PROGRAM, f"listening on {address_of(listener.sockets[0].getsockname())}")
+        where = listener.sockets[0].getsockname()
+        leave_host(PROGRAM, where)
+        say(PROGRAM, f"listening on {address_of(where)}")
         if health is not None:
             say(PROGRAM, f"health on http://{address_of(health.sockets[0].getsockname())}/healthz")
         if settings.host != settings.bind:

@@ -29,6 +29,7 @@ from hive_session.ondisk.serving import (
     Reporter,
     address_of,
     flag_parser,
+    leave_host,
     no_address,
     refusal,
     resolved,
@@ -200,7 +201,9 @@ class Relay:
 
     def _announce(self, server: Server) -> None:
         settings = self.settings
-        say(PROGRAM, f"listening on {address_of(next(iter(server.sockets)).getsockname())}")
+        where = next(iter(server.sockets)).getsockname()
+        leave_host(PROGRAM, where)
+        say(PROGRAM, f"listening on {address_of(where)}")
         if settings.host != settings.bind:
             log.warning(
                 "no token is set, so only this machine is served, not %s; set WS_AUTH_TOKEN, or give --insecure",

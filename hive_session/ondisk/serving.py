@@ -83,6 +83,12 @@ def _kept_text(path: str) -> str | None:
         return None
 
 
+def leave_host(program: str, sockname: tuple[str, int]) -> None:
+    """Under the suite, leave the address that the program listens on to those who ask whether it answers (suite/probes.py)."""
+    if directory := os.environ.get("HIVE_RUN_DIR"):
+        _keep(f"{directory}/{program}.host", f"{sockname[0]}\n")
+
+
 def _keep(path: str, text: str) -> None:
     """The user's alone, as it may hold a token. That it cannot be kept keeps nobody from serving."""
     if _kept_text(path) == text:

@@ -62,7 +62,8 @@ Variables, with what they are by default:
   HIVE_HEALTH_RETRY_AFTER_S=60,300,900           from one try to start a FATAL program to the next
   HIVE_HEALTH_SETTLED_S=300                      well for so long, and both lists begin anew
   HIVE_HEALTH_EVERY_S                            ask so often, not at each tick
-  MCP_TCP_PORT, MCP_HEALTH_PORT, MCP_BRIDGE_PORT, CLAUDE_FLOW_HEALTH_PORT, HIVE_BIND   where the servers are
+  MCP_TCP_PORT, MCP_HEALTH_PORT, MCP_BRIDGE_PORT, CLAUDE_FLOW_HEALTH_PORT   where the servers are
+  HIVE_RUN_DIR                                   where each left the address that it listens on
 
 exit codes: 0 supervisord is gone; all can work | 1 something cannot | 2 usage | 78 a variable is wrong"""
 
@@ -231,7 +232,9 @@ def main() -> int:
     directory = os.environ.get("HIVE_RUN_DIR") or os.path.dirname(path)
     control = Control(path, listener.beside)
     tell, state = teller(os.environ), f"{directory}/{STATE_FILE}"
-    watch = Watch(control, asked, settings.rules, settings.limit_s, tell, state, listener.beside)
+    watch = Watch(
+        control, lambda: questions(os.environ), settings.rules, settings.limit_s, tell, state, listener.beside
+    )
     listener.run(watch, settings.every_s)
     return 0
 

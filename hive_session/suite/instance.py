@@ -301,14 +301,14 @@ def await_ready(
 
     Where a port is `contested` it may be a stranger who answers, until supervisord says that our own server stays.
     """
-    asked = questions(suite.environment(chosen))
-    wanted = [name for name in asked if name != PROXY or suite.values["HIVE_SUITE_CLAUDE_FLOW"] == "true"]
+    env = suite.environment(chosen)
     states = ("RUNNING",) if contested else ("STARTING", "RUNNING")
     end_s = time.monotonic() + READY_LIMIT_S
     while True:
         if process and process.poll() is not None:
             raise HiveError(f"supervisord ended at once: {_read(_start_log(suite)).strip()}", _logs_hint(suite))
-        programs = _programs(suite)
+        programs, asked = _programs(suite), questions(env)
+        wanted = [name for name in asked if name != PROXY or suite.values["HIVE_SUITE_CLAUDE_FLOW"] == "true"]
         answers = {name: _answer(programs[name], asked[name], states) for name in wanted if name in programs}
         settled = programs and all(
             each.health in (OK, FULL) or _given_up(programs[n], fresh=process is not None)

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 OK, FULL, LOADING, UNKNOWN, SILENT = HEALTHS = "ok", "full", "loading", "unknown", "silent"
 
 MCP_SERVER, RELAY, PROXY = "mcp-tcp-server", "mcp-ws-bridge", "claude-flow-tcp"  # names of programs
+COMMANDS = {MCP_SERVER: "mcp-tcp", RELAY: "ws-relay", PROXY: "mcp-tcp-proxy"}  # what they are called by themselves
+LOOPBACK = "127.0.0.1"
+NEAR = {"0.0.0.0": LOOPBACK, "::": "::1"}  # who listens on all addresses listens on these
 REFUSED = -32000  # the code with which mcp-tcp turns away
 MAX_ANSWER_BYTES = 64 << 10
+MAX_HOST_CHARS = 256
 LATE_S = 1.0  # we were not given the processor for so long: that nobody answered us proves nothing
 # These say that we lack something, not the server: descriptors, memory, local ports.
 OUR_TROUBLE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM)
@@ -123,15 +127,11 @@ def _shown(data: bytes) -> str:
 
 
 def questions(env: "Mapping[str, str]") -> "dict[str, list[Question]]":
-    """What to ask each server of the suite, by its program; `env` as the servers themselves take it.
+    """What to ask each server of the suite at this moment, by its program; `env` as the servers themselves take it.
 
     Raises: ValueError for a port that is no number.
     """
-    bind = env.get("HIVE_BIND") or "127.0.0.1"
-    trusted = env.get("HIVE_TRUST_NETWORK") == "true"
-    mcp = reachable(bind, is_open=trusted or bool(env.get("TCP_AUTH_TOKEN")))
-    relay = reachable(bind, is_open=trusted or bool(env.get("WS_AUTH_TOKEN")))
-    proxy = reachable(bind, is_open=trusted)
+    mcp, relay, proxy = (host_of(env, program) for program in (MCP_SERVER, RELAY, PROXY))
     mcp_health = port_of(env, "MCP_HEALTH_PORT", 9501)
     asked = {
         MCP_SERVER: [mcp_ping(mcp, port_of(env, "MCP_TCP_PORT", 9500))],
@@ -155,14 +155,14 @@ def port_of(env: "Mapping[str, str]", name: str, default: int) -> int:
     return port
 
 
-def reachable(bind: str, *, is_open: bool) -> str:
-    """The address at which a server that shall listen on `bind` is reached from this machine.
-
-    Without a token or trust that is loopback: hive_session.ondisk.settings.address_to_serve, which would cost 1.4 MB here.
-    """
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(bind, bind)
-    is_address = near.isascii() and near.replace(".", "").isdecimal()
-    return near if is_open or (is_address and near.startswith("127.")) or bind == "::1" else "127.0.0.1"
+def host_of(env: "Mapping[str, str]", program: str) -> str:
+    """Where it is reached from this machine, by what it left in HIVE_RUN_DIR when it last began to listen."""
+    try:
+        with open(f"{env['HIVE_RUN_DIR']}/{COMMANDS[program]}.host", encoding="ascii") as file:
+            host = file.read(MAX_HOST_CHARS).strip()
+    except (KeyError, OSError, ValueError):
+        return LOOPBACK  # it has not listened yet
+    return NEAR.get(host, host) or LOOPBACK
 
 
 # -- asking ------------------------------------------------------------------------------------------------------------

@@ -29,14 +29,14 @@ HURRIES, HURRY_S = (
 class Watch:
     """What is known of all programs, and what is done about it.
 
-    `asked` by the name of a program, `limit_s` for all answers together, `tell` takes level, event and further fields,
-    `path` is that of the state file.
+    `whom` gives what to ask now by the name of a program, `limit_s` is for all answers together, `tell` takes level, event
+    and further fields, `path` is that of the state file.
     """
 
     def __init__(
         self,
         control: Control,
-        asked: "Mapping[str, Sequence[Question]]",
+        whom: "Callable[[], Mapping[str, Sequence[Question]]]",
         rules: Rules,
         limit_s: float,
         tell: "Callable[..., None]",
@@ -44,7 +44,8 @@ class Watch:
         beside: Beside | None = None,
     ) -> None:
         self._control = control
-        self._asked = asked
+        self._whom = whom
+        self._asked = whom()
         self._rules = rules
         self._limit_s = limit_s
         self._tell = tell
@@ -75,6 +76,7 @@ class Watch:
     def ask(self) -> None:
         """Look, and ask all that run whether they answer."""
         self.look()
+        self._asked = self._whom()
         running = [program for program, _ in self._seen.values() if program.state == RUNNING]
         asked = [(program, question) for program in running for question in self._asked.get(program.name, ())]
         answers = ask_all([question for _, question in asked], self._limit_s, self._beside)

@@ -17,7 +17,7 @@ import anyio
 import orjson
 
 from hive_session.ondisk.journal import entry, secrets_in, wants_json
-from hive_session.ondisk.serving import say, start_log
+from hive_session.ondisk.serving import leave_host, say, start_log
 from hive_session.ondisk.settings import address_to_serve
 from mcp_tcp.http import JSON, Response, serve_http
 from mcp_tcp.proxy.child import Command, adopt_orphans, remove_leftovers
@@ -107,6 +107,7 @@ async def serve(config: Config, listener: socket.socket) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         health = await _serve_health(config, host, port, sessions)
         server = await asyncio.get_running_loop().create_server(lambda: Connection(sessions), sock=listener)
+        leave_host(PROGRAM, (host, port))
         log(_describe(config, port, health))
         gc.freeze()  # what is here stays: a keeper, which is a fork, shares it as long as nobody touches it
         async with anyio.create_task_group() as tasks:

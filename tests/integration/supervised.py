@@ -125,7 +125,7 @@ class Supervised(Hive):
 
     def answers(self, server: str) -> bool:
         """True when this server does its work."""
-        asked = questions({name: str(port) for name, port in self.ports.items()})
+        asked = questions({"HIVE_RUN_DIR": self.run_dir, **{name: str(port) for name, port in self.ports.items()}})
         return worst(ask_all(asked[server], 1.0)).health == OK
 
 

@@ -1,5 +1,6 @@
 """hive-suite: the whole suite starts, answers, tells of itself, stops; as root, as a plain user, twice on one machine."""
 
+import json
 import os
 import pwd
 import re
@@ -215,6 +216,28 @@ def test_two_suites_of_one_workspace_do_not_get_in_each_other_s_way(suite: Super
     assert suite.suite("stop", env=there).returncode == 0
     assert all(suite.answers(name) for name in SERVERS)
     assert suite.suite("status").returncode == 0
+
+
+def test_servers_are_asked_where_the_file_has_them_listen_even_when_it_changes(tmp_path: Path) -> None:
+    file, servers = tmp_path / "hive.toml", ("mcp-tcp-server", "mcp-ws-bridge")
+
+    def listen_on(host: str) -> None:
+        file.write_text(f'[mcp_tcp]\nbind = "{host}"\n[ws_relay]\nbind = "{host}"\n', encoding="ascii")
+
+    listen_on("127.0.0.7")
+    with Supervised(tmp_path / "h", HIVE_CONFIG=str(file), HIVE_HEALTH_EVERY_S="0.1") as suite:
+        said = suite.up().stdout
+        assert f"http://127.0.0.7:{suite.ports['MCP_BRIDGE_PORT']}/" in said
+        listen_on("127.0.0.8")
+        assert suite.ctl("restart", *servers).returncode == 0
+        pids = suite.pids(servers)
+
+        def health() -> dict[str, tuple[int, str]]:
+            programs = json.loads(read_bytes(f"{suite.run_dir}/health.json"))["programs"]
+            return {name: (programs[name]["pid"], programs[name]["health"]) for name in servers}
+
+        until(lambda: health() == {name: (pid, "ok") for name, pid in pids.items()}, "answers at the new address")
+        assert suite.do("hive-health", "--check", env={n: str(p) for n, p in suite.ports.items()}).returncode == 0
 
 
 def test_default_ports_that_are_taken_give_way_and_the_new_ones_stay(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def watch(tmp_path: Path) -> "Callable[..., tuple[Watch, list[dict[str, Any]], P
 
         path = tmp_path / "health.json"
         settings = Settings(env)
-        made = Watch(acted, {}, settings.rules, settings.limit_s, tell, str(path))  # type: ignore[arg-type]  # acts like one
+        made = Watch(acted, dict, settings.rules, settings.limit_s, tell, str(path))  # type: ignore[arg-type]  # acts like one
         return made, told, path
 
     return make
