@@ -12,7 +12,8 @@ from hive_session.cleanup import Limits, clean_up
 from hive_session.cli.context import acting_context, answer, help_text, reading_context, say
 from hive_session.cli.sessions import WRITE_CODES
 from hive_session.create import make_roots
-from hive_session.doctor import Finding, Patient, examine
+from hive_session.doctor.examine import examine
+from hive_session.doctor.finding import Finding, Patient
 from hive_session.errors import UsageError
 from hive_session.reconcile import reconcile as reconcile_all
 from hive_session.reconcile import record_report

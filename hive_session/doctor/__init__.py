@@ -1,0 +1,1 @@
+"""What `hive-session doctor` looks at: a workspace, its sessions, the machine."""
