@@ -14,7 +14,7 @@ import time
 from hive_session import proctree, witness
 from hive_session.appending import append_lines
 from hive_session.sampler import Sampler
-from hive_session.slots import Ticket, ticket_name
+from hive_session.slots import Ticket, ticket_name, wake_first
 
 TYPE_CHECKING = False  # typing itself is left out: it would double this process's start and add to its memory
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WATCHED = (signal.SIGCHLD, *STOPPING)
-QUEUE_TICK_S = 0.25
+QUEUE_TICK_S = 1.0  # who frees a slot wakes the next; this is for one that was freed by a crash
 SWEEP_GRACE_S = 2.0  # for what the agent left behind
 SWEEP_LIMIT_S = 15.0  # what outlives SIGKILL is stuck in the kernel or not ours to end: the record must not wait
 DRAIN_LIMIT_S = 10.0  # for the log pump; where the disk is full it goes on by itself
@@ -62,6 +62,7 @@ class Run:
         self.staff_env = {name: value for name, value in os.environ.items() if name != "HIVE_SESSION_ID"}
         self.witness: witness.Witness | None = None
         self.took_over = False  # this process was the witness, and its runner died
+        self.slot = -1  # descriptor of the slot that it has; -1 where none is needed
         self.step = 0
         self.agent_pid = 0  # of the step that runs; 0 between two steps
         self.over = False
@@ -106,12 +107,20 @@ class Run:
         ticket = Ticket(self.plan["slots_dir"], name)
         while (slot := ticket.try_take(self.plan["slots"])) is None:
             self.tell_ready("queued")
-            if signal.sigtimedwait(STOPPING, QUEUE_TICK_S) is not None:
+            info = signal.sigtimedwait(WATCHED, QUEUE_TICK_S)
+            if info is not None and info.si_signo in STOPPING:
                 self.requested = self.why_stopped()
                 ticket.leave()
                 return False
         os.set_inheritable(slot, True)  # the tree holds the slot, as it holds run.lock
+        self.slot = slot
         return True
+
+    def free_slot(self) -> None:
+        """Let the next one run; what is left of the tree, if anything is, goes on holding the slot."""
+        if self.slot >= 0:
+            os.close(self.slot)
+            wake_first(self.plan["slots_dir"])
 
     # -- the agent ---------------------------------------------------------------------------------------------------
 
@@ -181,16 +190,19 @@ class Run:
 
     def watch(self) -> None:
         """Until the agent has ended: sample, rotate, enforce the deadline, obey signals."""
-        while not self.over or self.claude_works_on():
+        while self.goes_on():
             info = signal.sigtimedwait(WATCHED, self.next_wait())
-            if info is not None and info.si_signo in STOPPING and not self.requested:
+            self.reap()  # first: an agent that had ended by itself before the signal was not stopped by it
+            if info is not None and info.si_signo in STOPPING and not self.requested and self.goes_on():
                 self.terminate(self.why_stopped())
-            self.reap()
             self.enforce()
             self.mend_pump()
             if time.monotonic() >= self.next_tick:
                 self.on_tick()
                 self.next_tick = time.monotonic() + self.sampler.tick_s
+
+    def goes_on(self) -> bool:
+        return not self.over or self.claude_works_on()
 
     def claude_works_on(self) -> bool:
         """Claude Code outlives an agent or tap that was killed: it may finish its work, and its end is the session's."""
@@ -374,6 +386,7 @@ class Run:
             signal.sigtimedwait((signal.SIGCHLD,), 1.0)
             self.reap()
         self.close_pump()
+        self.free_slot()  # before the record, whose making takes its time
         self.sample()
         requested = "" if self.requested == "settled" else self.requested
         words = ["end", f"requested={requested}", *self.sampler.totals()]

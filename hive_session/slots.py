@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 
 RANK = {"high": 0, "medium": 1, "low": 2}
 
@@ -24,6 +25,7 @@ class Ticket:
         hidden = f"{directory}/.{name}"
         self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        os.write(self._fd, b"%d\n" % os.getpid())
         os.rename(hidden, f"{directory}/queue/{name}")
 
     def try_take(self, limit: int) -> int | None:
@@ -41,12 +43,32 @@ class Ticket:
         return None
 
     def leave(self) -> None:
-        """Give up the place in the queue."""
+        """Give up the place in the queue; whoever is first then looks at once, as there may be more slots free."""
         try:
             os.unlink(f"{self._directory}/queue/{self._name}")
         except FileNotFoundError:
             pass
         os.close(self._fd)
+        wake_first(self._directory)
+
+
+def wake_first(directory: str) -> None:
+    """Send SIGCHLD to the first in the queue. Who does not expect it is not hurt by it; who misses it looks by itself later."""
+    queue = f"{directory}/queue"
+    for name in sorted(_names(queue)):
+        try:
+            with open(f"{queue}/{name}", "rb") as file:
+                os.kill(int(file.read(20)), signal.SIGCHLD)
+            return
+        except (OSError, ValueError, OverflowError):
+            continue  # it left in this moment, or was killed
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []  # who cleared it away has nobody woken
 
 
 def _drop_if_dead(path: str) -> bool:

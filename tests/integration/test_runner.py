@@ -332,8 +332,10 @@ def test_a_signal_without_a_stop_request_is_an_interruption(hive: Hive) -> None:
 def test_signals_after_the_end_of_the_agent_do_not_keep_it_from_the_record(hive: Hive) -> None:
     """The runner sweeps for up to two seconds here, then becomes the writer: SIGTERM finds it in each of its forms."""
     session_id = hive.launch(hive.python(BROOD), task="0.1")
-    agent = brood(hive, session_id)[0]
+    agent, runner = brood(hive, session_id)[0], hive.runner(session_id)
+    own = read_bytes(f"/proc/{runner}/cmdline")
     until(lambda: not is_alive(agent), "the end of the agent")
+    until(lambda: own not in [read_bytes(f"/proc/{each}/cmdline") for each in children(runner)], "that of the witness")
 
     def pester() -> bool:
         if hive.runner(session_id):

@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hive_session.slots import Ticket, ticket_name
+from hive_session.slots import Ticket, ticket_name, wake_first
 from tests.integration.hive import Hive, is_alive, kill, read_bytes, until
 
 # Notes its coming and going in one file for all, works until its own file `go` is there.
@@ -217,3 +218,30 @@ def test_a_live_ticket_ahead_is_waited_for_and_a_taken_slot_too(tmp_path: Path) 
     again = second.try_take(1)
     assert again is not None
     os.close(again)
+
+
+@pytest.fixture
+def woken() -> Iterator[Callable[[], bool]]:
+    """Whether this process was woken since it last asked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    yield lambda: signal.sigtimedwait([signal.SIGCHLD], 0) is not None
+    while signal.sigtimedwait([signal.SIGCHLD], 0):
+        pass
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_who_leaves_the_queue_or_a_slot_wakes_the_first_that_lives(tmp_path: Path, woken: Callable[[], bool]) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    woken()  # of its end
+    first, second = (Ticket(str(tmp_path), ticket_name("high", number, "alive")) for number in (2, 3))
+    for number, text in enumerate((f"{gone.pid}\n", "", "no pid", f"{2**70}\n")):
+        Path(tmp_path, "queue", ticket_name("high", 1, f"dead{number}")).write_text(text, encoding="ascii")
+    assert not woken()
+    wake_first(str(tmp_path))
+    assert woken()
+    first.leave()
+    assert woken()
+    second.leave()
+    assert not woken()
+    wake_first(str(tmp_path / "cleared"))
