@@ -87,8 +87,12 @@ class Composed(Container):
 
     def compose(self, *words: str) -> str:
         """docker compose, as Debian has it."""
-        env = {**self.engine.env, **self._env}
-        return run(["docker-compose", *words], env, check=True, timeout_s=60, cwd=self.directory).stdout
+        return run(["docker-compose", *words], self.environment, check=True, timeout_s=60, cwd=self.directory).stdout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a shell in which docker and docker-compose work with this very container."""
+        return {**self.engine.env, **self._env}
 
     def __enter__(self) -> Composed:
         self.compose("up", "--detach", "--no-build")

@@ -1,4 +1,4 @@
-"""docs/operations.md: each command in it runs against a real suite, or, where it needs a container engine, has words that exist."""
+"""docs/operations.md: each command in it runs against a real suite; those for docker have words that exist (tests/container)."""
 
 import os
 import re
