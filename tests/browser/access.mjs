@@ -13,7 +13,11 @@ const VIEWS = [
 ];
 const STOPS = 90;
 const PLAIN = "?renderer=canvas"; // it opens sooner
-const click = (page, selector) => page.$eval(selector, (element) => element.click()); // not waiting for frames
+// Waits for the element, as the panel of another view may still be shown, but not for frames.
+const click = (page, selector) => until(() => page.$$eval(selector, ([element]) => {
+  element?.click();
+  return element !== undefined;
+}), selector);
 const tab = (name) => [name, async (page) => {
   await click(page, `[data-panel="${name}"]`);
   await until(() => page.$eval(".panel-body", (body) => body.textContent.length > 40), `the ${name}`);
