@@ -30,6 +30,20 @@ def test_half_a_line_of_somebody_is_ended_first(fd: int) -> None:
     assert os.pread(fd, 99, 0) == b"ha\none\n"
 
 
+def test_a_line_that_somebody_is_writing_is_waited_for(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long write is seen in pieces by who looks at the file meanwhile."""
+    pieces, real = [b"l", b"f\n"], os.lseek
+
+    def wait(fd: int, offset: int, whence: int) -> int:
+        os.write(fd, pieces.pop(0))
+        return real(fd, offset, whence)
+
+    os.write(fd, b"ha")
+    monkeypatch.setattr(os, "lseek", wait)
+    assert append_lines(fd, b"one\n") == b""
+    assert os.pread(fd, 99, 0) == b"half\none\n"
+
+
 def test_a_disk_that_takes_nothing_is_an_error(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_fd: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
