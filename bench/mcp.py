@@ -45,19 +45,8 @@ class Ground:
 def prepared(make: Callable[[], Workspace]) -> Iterator[Ground]:
     """The workspaces, filled, and what runs in them, which ends with the block."""
     empty, single, crowd = make(), make(), make()
-    with _filled(single, 1, 1), _filled(crowd, SESSIONS, RUNNING) as runner:
+    with mcp_hive.filled(single, 1, 1), mcp_hive.filled(crowd, SESSIONS, RUNNING) as runner:
         yield Ground(empty, single, crowd, runner)
-
-
-@contextmanager
-def _filled(workspace: Workspace, sessions: int, running: int) -> Iterator[mcp_hive.Runner]:
-    runner = mcp_hive.Runner()
-    try:
-        ids = mcp_hive.fill(workspace, sessions, running, runner.pid)
-        runner.hold([workspace.store.paths(each) for each in ids[:running]])
-        yield runner
-    finally:
-        runner.end()
 
 
 def ids_in(workspace: Workspace) -> list[str]:

@@ -81,7 +81,7 @@ def _sample(now_ms: int, after_s: float, workers: int) -> Event:
     }
 
 
-def fill(workspace: Workspace, sessions: int, running: int, runner: int) -> list[str]:
+def _fill(workspace: Workspace, sessions: int, running: int, runner: int) -> list[str]:
     """Fill an empty workspace; the ids of all, those that run first. `runner` is the pid of what holds their run.lock."""
     workspace.seed(sessions)
     store, now_ms = workspace.store, int(time.time() * 1000)
@@ -171,6 +171,18 @@ class Runner:
     def end(self) -> None:
         self._process.terminate()
         self._process.join()
+
+
+@contextmanager
+def filled(workspace: Workspace, sessions: int, running: int) -> Iterator[Runner]:
+    """An empty workspace has so many sessions, of which some run, for as long as the block lasts."""
+    runner = Runner()
+    try:
+        ids = _fill(workspace, sessions, running, runner.pid)
+        runner.hold([workspace.store.paths(each) for each in ids[:running]])
+        yield runner
+    finally:
+        runner.end()
 
 
 def _obey(orders: Any, parent: int) -> None:

@@ -48,21 +48,11 @@ def prepared(make: Callable[[], Workspace], names: Sequence[str]) -> Iterator[Gr
     """The workspaces, filled, and what runs in them, which ends with the block."""
     single, crowd = make(), make()
     with ExitStack() as stack:
-        (session_id,) = stack.enter_context(_filled(single, 1, 1))
+        stack.enter_context(mcp_hive.filled(single, 1, 1))
+        (session_id,) = single.store.session_ids()
         if "idle" in names:
-            stack.enter_context(_filled(crowd, SESSIONS, RUNNING))
+            stack.enter_context(mcp_hive.filled(crowd, SESSIONS, RUNNING))
         yield Ground(single, crowd, session_id)
-
-
-@contextmanager
-def _filled(workspace: Workspace, sessions: int, running: int) -> Iterator[list[str]]:
-    runner = mcp_hive.Runner()
-    try:
-        ids = mcp_hive.fill(workspace, sessions, running, runner.pid)
-        runner.hold([workspace.store.paths(each) for each in ids[:running]])
-        yield ids
-    finally:
-        runner.end()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -41,13 +41,9 @@ Make = Callable[[], Workspace]
 @contextmanager
 def crowd(make: Make) -> Iterator[Workspace]:
     """A workspace with 1,000 sessions, of which 40 run and write nothing; they end with the block."""
-    workspace, runner = make(), mcp_hive.Runner()
-    try:
-        ids = mcp_hive.fill(workspace, SESSIONS, RUNNING, runner.pid)
-        runner.hold([workspace.store.paths(each) for each in ids[:RUNNING]])
+    workspace = make()
+    with mcp_hive.filled(workspace, SESSIONS, RUNNING):
         yield workspace
-    finally:
-        runner.end()
 
 
 def idle(make: Make) -> Iterator[Line]:
@@ -98,20 +94,13 @@ def start(make: Make) -> Iterator[Line]:
             for _ in range(STARTS):
                 with supervised(workspace) as suite:
                     taken.append(suite.took_s)
-            yield Line(
-                name=f"start to ready, {name}",
-                measured=max(taken),
-                unit="s",
-                limit=5,
-                beside=f"the slowest of {STARTS}; median {median(taken):.2f}",
-            )
+            yield _slowest(f"start to ready, {name}", taken, 5)
 
 
 def container(image: str) -> Iterator[Line]:
     """From `docker run` to the health check's first success."""
     taken = [start_container(image) for _ in range(STARTS)]
-    told = f"the slowest of {STARTS}; median {median(taken):.2f}; {image}"
-    yield Line(name="docker run to ready", measured=max(taken), unit="s", limit=5, beside=told)
+    yield _slowest("docker run to ready", taken, 5, image)
 
 
 def kill(make: Make) -> Iterator[Line]:
@@ -119,13 +108,14 @@ def kill(make: Make) -> Iterator[Line]:
     with crowd(make) as workspace, supervised(workspace) as suite:
         for name in (*SERVERS, "health"):
             taken = [_kill(suite, name) for _ in range(KILLS)]
-            yield Line(
-                name=f"kill -9 of {name} to {'answering' if name in SERVERS else 'running'} again",
-                measured=max(taken),
-                unit="s",
-                limit=2,
-                beside=f"the slowest of {KILLS}; median {median(taken):.2f}; {SESSIONS:,} sessions",
-            )
+            back = "answering" if name in SERVERS else "running"
+            yield _slowest(f"kill -9 of {name} to {back} again", taken, 2, f"{SESSIONS:,} sessions")
+
+
+def _slowest(name: str, taken_s: Sequence[float], limit_s: float, *more: str) -> Line:
+    """The figure of something done several times; `more` stands beside it."""
+    beside = "; ".join((f"the slowest of {len(taken_s)}", f"median {median(taken_s):.2f}", *more))
+    return Line(name=name, measured=max(taken_s), unit="s", limit=limit_s, beside=beside)
 
 
 def _kill(suite: Suite, name: str) -> float:
