@@ -45,7 +45,6 @@ class Watch:
     ) -> None:
         self._control = control
         self._whom = whom
-        self._asked = whom()
         self._rules = rules
         self._limit_s = limit_s
         self._tell = tell
@@ -76,9 +75,9 @@ class Watch:
     def ask(self) -> None:
         """Look, and ask all that run whether they answer."""
         self.look()
-        self._asked = self._whom()
+        wanted = self._whom()
         running = [program for program, _ in self._seen.values() if program.state == RUNNING]
-        asked = [(program, question) for program in running for question in self._asked.get(program.name, ())]
+        asked = [(program, question) for program in running for question in wanted.get(program.name, ())]
         answers = ask_all([question for _, question in asked], self._limit_s, self._beside)
         now_s = time.monotonic()
         for program in running:
@@ -205,11 +204,10 @@ class Watch:
 
     def _told(self, program: Program, answer: Answer | None) -> "dict[str, Any]":
         watched = self._of.get(program.name)
-        asked = program.state == RUNNING and program.name in self._asked
         return {
             "state": program.state,
-            "health": answer.health if answer and asked else None,
-            "detail": answer.detail if answer and asked else program.why,
+            "health": answer.health if answer else None,
+            "detail": answer.detail if answer else program.why,
             "misses": watched.misses if watched else 0,
             **(watched.saved() if watched else {}),
         }
