@@ -163,11 +163,12 @@ def test_two_hundred_sessions_survive_whatever_is_killed(tmp_path: Path) -> None
         assert sum(storm.hits.values()) >= ROUNDS / 2, f"{said}: {storm.hits}"
         assert set(storm.hits) == set(VICTIMS), said
 
+        alive = {each.session_id for each in storm.rounds if run_is_alive(hive.paths(each.session_id).run_lock)}
         hive.answer("reconcile")
-        # What still runs by right are agents of which both keepers are gone.
+        # What still runs by right are agents of which both keepers are gone; each may end by itself from here on.
         stopped = [each for each, row in hive.index().items() if row["status"] in ("starting", "running")]
+        assert alive.issuperset(stopped), said
         for session_id in stopped:
-            assert run_is_alive(hive.paths(session_id).run_lock), said
             hive.answer("stop", session_id)
         hive.all_gone()
         rows = hive.index()

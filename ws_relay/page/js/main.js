@@ -170,7 +170,7 @@ function back() {
 }
 
 function go(moment) {
-  ui.moment = moment;
+  ui.moment = moment == null ? null : Math.round(moment); // as exact as events and addresses are
   if (moment == null) ui.playing = false;
   keepRoute(false);
   refresh(true);

@@ -18,7 +18,7 @@ export function formatRoute({ session, agent, moment, view }) {
   const words = new URLSearchParams();
   if (session) words.set("session", session);
   if (session && agent) words.set("agent", agent);
-  if (moment != null) words.set("at", new Date(Math.round(moment)).toISOString());
+  if (moment != null) words.set("at", new Date(moment).toISOString());
   if (view === "table") words.set("view", "table");
   return words.toString().replaceAll("%3A", ":");
 }

@@ -59,7 +59,7 @@ export class TimeLine {
     setAttribute(this.play, "aria-label", playing ? "Pause" : "Play");
     setAttribute(this.live, "aria-pressed", String(moment == null));
     setText(this.live, running || moment == null ? "live" : "now");
-    setAttribute(this.track, "data-live", moment == null ? "" : null);
+    setAttribute(this.track, "data-moment", moment);
     this.#place(moment);
     this.#paint();
   }
