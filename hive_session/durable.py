@@ -1,16 +1,22 @@
-"""Writing files so that no reader, crash or full disk ever sees half of one; and the one way to take a lock."""
+"""Writing files so that no reader, crash or full disk ever sees half of one; and the one way to take each sort of lock."""
 
+import fcntl
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
-from typing import Never
 
 from hive_session.appending import append_lines
 from hive_session.errors import Busy
+from hive_session.ondisk.liveness import run_is_alive
 
 LOCK_TIMEOUT_S = 5.0  # a writer holds a lock for milliseconds; longer means something hangs
+LOCK_TICKS = 10  # in which it is counted: a machine that stands still for all of it, with the holder, uses up one
+RUN_LOCK_TRIES = 20  # while a run holds run.lock; it may be vacuum, which is done in a moment
+PROBED_TRIES = 400  # while readers' probes do: they take microseconds, unless they are held up themselves
+RUN_LOCK_PAUSE_S = 0.005
 
 
 def replace_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
@@ -89,8 +95,8 @@ def locked(path: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """
     portalocker = _import_portalocker(os.path.dirname(path))
     lock = portalocker.Lock(path, "a", flags=portalocker.LockFlags.EXCLUSIVE)
-    previous = signal.signal(signal.SIGALRM, lambda number, frame: _expire(path, timeout_s, number, frame))
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    previous = signal.signal(signal.SIGALRM, _expiry(path, timeout_s))
+    signal.setitimer(signal.ITIMER_REAL, timeout_s / LOCK_TICKS, timeout_s / LOCK_TICKS)
     try:
         lock.acquire()
     finally:
@@ -114,8 +120,33 @@ def _import_portalocker(directory: str) -> ModuleType:
     return portalocker
 
 
-def _expire(path: str, timeout_s: float, number: int, frame: FrameType | None) -> Never:
-    raise Busy(
-        f"{path}: another writer has held this lock for {timeout_s:g} s",
-        "try again; `hive-session doctor` names the holder",
-    )
+def _expiry(path: str, timeout_s: float) -> Callable[[int, FrameType | None], None]:
+    """What each tick of the timer calls; the last one raises Busy."""
+    ticks = iter(range(LOCK_TICKS - 1))
+
+    def tick(_number: int, _frame: FrameType | None) -> None:
+        if next(ticks, None) is None:
+            raise Busy(
+                f"{path}: another writer has held this lock for {timeout_s:g} s",
+                "try again; `hive-session doctor` names the holder",
+            )
+
+    return tick
+
+
+def hold_run_lock(path: str) -> int | None:
+    """A descriptor that holds the run.lock `path` alone, and whatever inherits it; None where a run has it. Raises: OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    held = probed = 0
+    while held < RUN_LOCK_TRIES and probed < PROBED_TRIES:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if run_is_alive(path):
+                held += 1
+            else:
+                probed += 1
+        time.sleep(RUN_LOCK_PAUSE_S)
+    os.close(fd)
+    return None

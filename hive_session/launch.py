@@ -1,12 +1,10 @@
 """From a session's record to a running runner: the one function that starts work, and the plan it hands over."""
 
-import fcntl
 import marshal
 import os
 import pwd
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +14,7 @@ import orjson
 from hive_session import agents, errors
 from hive_session.agents import Job
 from hive_session.config import Config
-from hive_session.durable import append_line, read_file, remove_file, replace_file
+from hive_session.durable import append_line, hold_run_lock, read_file, remove_file, replace_file
 from hive_session.errors import Busy, NotPermitted, Refused
 from hive_session.isolation import session_environment
 from hive_session.lifecycle import RESUMABLE
@@ -33,8 +31,6 @@ from hive_session.store import Store
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h; kept across exec, so the lean runner need not load ctypes for it
 # Not -m, which takes 2 ms more; without looking for garbage among what is imported, which takes 5.
 _WRITER = "import gc, sys; gc.disable(); from hive_session.writer import main; gc.freeze(); sys.exit(main())"
-LOCK_TRIES = 20  # readers' probes hold run.lock for microseconds: one failed try proves nothing
-LOCK_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +117,10 @@ def _check_interpreter() -> None:
 
 def _take_run_lock(paths: SessionPaths) -> int:
     """run.lock, held: liveness and double-start guard in one. Raises: Busy."""
-    fd = os.open(paths.run_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE_S)
-    os.close(fd)
-    raise Busy(f"{paths.id} is running already", f"follow it: hive-session logs -f {paths.id}")
+    fd = hold_run_lock(paths.run_lock)
+    if fd is None:
+        raise Busy(f"{paths.id} is running already", f"follow it: hive-session logs -f {paths.id}")
+    return fd
 
 
 def _check_state(record: SessionRecord, *, resume: bool) -> SessionRecord:

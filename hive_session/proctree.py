@@ -24,13 +24,16 @@ class Use:
 
 
 def read_proc(path: str) -> bytes:
-    """Up to 64 KiB of a /proc file; empty when the process is gone or not ours to read."""
+    """All of a /proc file, which gives a page at a time; empty when the process is gone or not ours to read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
+    pieces = []
     try:
-        return os.read(fd, 65536)
+        while piece := os.read(fd, 65536):
+            pieces.append(piece)
+        return b"".join(pieces)
     except OSError:
         return b""
     finally:

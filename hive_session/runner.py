@@ -70,6 +70,7 @@ class Run:
         self.requested = ""  # why this run ends its agent itself
         self.spawn_error = ""
         self.recorder = 0  # pid of the writer that records `running`
+        self.unrecorded = False  # no such writer could be started yet
         self.rotator = 0
         self.pump: list[int] = []  # [pid] of the log pump, where the log's filesystem needs one
         self.pump_fds: tuple[int, int] | None = None
@@ -136,7 +137,7 @@ class Run:
         self.hear()
         os.set_blocking(self.witness.fd, False)
         if not self.spawn_error:
-            self.recorder = self.write_record("running", f"pid={os.getpid()}")
+            self.record_running()
 
     def spawn_witness(self) -> witness.Witness:
         stdin = os.open(self.plan["stdin"], os.O_RDONLY | os.O_CLOEXEC)
@@ -176,9 +177,9 @@ class Run:
         self.took_over = True
         self.step, self.agent_pid = step, pid
         self.announce()
-        self.recorder = self.write_record("running", f"pid={os.getpid()}")
+        self.record_running()
         if self.pump:
-            self.pump = [self.spawn_pump()]  # it waits its turn behind the one that the runner had
+            self.replace_pump()  # it waits its turn behind the one that the runner had
         self.reap()
         self.enforce()
         if not self.over and not self.requested and self.why_stopped() == "cancelled":
@@ -224,6 +225,8 @@ class Run:
             self.terminate("timeout")
 
     def on_tick(self) -> None:
+        if self.unrecorded:
+            self.record_running()
         self.end_of_claude(time.monotonic())
         self.sample()
         self.rotate_log()
@@ -329,7 +332,10 @@ class Run:
     def rotate_log(self) -> None:
         if self.rotator or self.plan["pump"] or os.fstat(self.log).st_size <= self.plan["rotate_bytes"]:
             return
-        self.rotator = self.spawn_staff([*self.plan["rotate"], *self.log_words()])
+        try:
+            self.rotator = self.spawn_staff([*self.plan["rotate"], *self.log_words()])
+        except OSError:
+            return  # no process to be had, which an agent that forks may see to: the next tick tries again
 
     def log_words(self) -> list[str]:
         return [self.plan["log"], self.plan["log_base"], str(self.plan["backups"]), self.plan["telemetry"]]
@@ -348,7 +354,13 @@ class Run:
     def mend_pump(self) -> None:
         """Start another pump in place of one that died, not at once: what killed it may go on."""
         if self.pump_at and time.monotonic() >= self.pump_at:
+            self.replace_pump()
+
+    def replace_pump(self) -> None:
+        try:
             self.pump, self.pump_at = [self.spawn_pump()], 0.0
+        except OSError:
+            self.pump, self.pump_at = [], time.monotonic() + KILL_AGAIN_S
 
     def close_pump(self) -> None:
         """Let the log pump drain what the agent wrote, and wait for it."""
@@ -363,8 +375,14 @@ class Run:
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
-    def write_record(self, *words: str) -> int:
-        return self.spawn_staff([*self.plan["writer"], self.plan["session_id"], *words])
+    def record_running(self) -> None:
+        """Have it recorded that the agent runs; where no process can be had for that, the next tick tries again."""
+        words = [*self.plan["writer"], self.plan["session_id"], "running", f"pid={os.getpid()}"]
+        try:
+            self.recorder = self.spawn_staff(words)
+        except OSError:
+            self.recorder = 0
+        self.unrecorded = not self.recorder
 
     def spawn_staff(self, argv: list[str], actions: "tuple[tuple[int, int, int], ...]" = ()) -> int:
         return os.posix_spawn(argv[0], argv, self.staff_env, file_actions=actions, setsigmask=())

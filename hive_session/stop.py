@@ -14,7 +14,8 @@ from hive_session.ondisk.liveness import run_is_alive
 from hive_session.ondisk.records import SessionRecord, format_time
 from hive_session.store import Store
 
-EXTRA_S = 5.0  # beyond the grace: sweep, last record
+RUNNER_S = 30.0  # beyond the grace, for a runner that lives: its sweep, the rest of the log, the last record
+KILLED_S = 5.0  # for what was killed to be gone
 STEP_S = 0.05
 
 
@@ -39,9 +40,9 @@ def stop_session(store: Store, session_id: str, grace_s: float) -> Stopped:
     if not run_is_alive(paths.run_lock):
         return Stopped("stopped", store.change(session_id, lambda found: _cancelled(store, found)))
     replace_file(paths.stop_request, f"{format_time(store.now(), millis=True)} {grace_s:g}\n".encode())
-    if not _ask_runner(paths) or not _gone_within(paths, grace_s + EXTRA_S):
+    if not _ask_runner(paths) or not _gone_within(paths, grace_s + RUNNER_S):
         end_strays(session_id, grace_s)
-        if not _gone_within(paths, EXTRA_S):
+        if not _gone_within(paths, KILLED_S):
             raise IoFailed(f"{session_id}: something still holds its run.lock", "hive-session doctor names it")
     return Stopped("stopped", store.settled(session_id))
 

@@ -1,10 +1,10 @@
 """Each session's own databases made small again, one by one, none of them touched while anything could use it."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hive_session.durable import hold_run_lock
 from hive_session.ondisk.layout import SessionPaths
 from hive_session.store import Store
 
@@ -28,13 +28,12 @@ def vacuum_session(store: Store, session_id: str) -> Iterator[Vacuumed]:
     paths = store.paths(session_id)
     if not store.settled(session_id).terminal:
         return
-    fd = os.open(paths.run_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = hold_run_lock(paths.run_lock)
+    if fd is None:
+        return  # it was resumed just now
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for database in databases(paths):
             yield _vacuum(session_id, database)
-    except BlockingIOError:
-        return
     finally:
         os.close(fd)
 

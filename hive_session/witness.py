@@ -16,6 +16,7 @@ BLOCKED = (signal.SIGCHLD, signal.SIGIO, signal.SIGTERM, signal.SIGINT, signal.S
 ORPHAN_CHECK_S = 30.0  # the pipe tells a witness at once that its parent is gone; this is the net beneath that
 REPARENTED_S = 0.01  # between a parent's closing of its files and the kernel's handing on of its children
 EXIT_BYTES = 256  # reserved for the exit file at birth, so that a full disk cannot lose an exit code
+NO_CHILD = 126  # exit code, as of a program that cannot be run
 
 
 class Witness:
@@ -134,7 +135,11 @@ def _start(
 ) -> int:
     """The pid of the new child, which may have ended already: that it could not become `argv` is told."""
     failing, failed = os.pipe()  # close-on-exec: end of file means that exec went through
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as exc:
+        _tell(told, f"error {step} {exc.errno}")
+        os._exit(NO_CHILD)
     if not child:
         _become(argv, env, cwd, stdio, new_group, failed)
     os.close(failed)

@@ -122,10 +122,11 @@ def _hold_off(fd: int) -> None:
     """Wait for a rotation in progress, which takes milliseconds. Raises: BlockingIOError where it takes seconds."""
     give_up_s = time.monotonic() + HOLD_OFF_S
     while True:
+        tried_s = time.monotonic()  # before the try: a machine that stood still since then is no reason to give up
         try:
             return fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > give_up_s:
+            if tried_s > give_up_s:
                 raise
         time.sleep(0.005)
 

@@ -9,13 +9,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hive_session.ondisk.records import format_time
 from tests.integration.console import Console, reachable_script
-from tests.integration.hive import is_alive, until
+from tests.integration.hive import is_alive, kill, until
+
+MANY_LOCKS = 300  # /proc/locks gives about 80 at a time
 
 
 @pytest.fixture
@@ -48,6 +51,14 @@ def the_one(found: list[dict[str, object]], check: str) -> dict[str, object]:
     """The only finding, which must be of this check."""
     assert [each["check"] for each in found] == [check], found
     return found[0]
+
+
+def kill_run(console: Console, session_id: str) -> None:
+    """SIGKILL to all of a run; returns once nothing of it is left."""
+    run = console.run(session_id)
+    pids = (run.witness, run.runner, run.agent)
+    kill(pids)
+    until(lambda: not any(map(is_alive, pids)), "their end")
 
 
 def expect_mended(console: Console, check: str) -> None:
@@ -183,9 +194,10 @@ def test_a_database_that_is_broken(well: Console) -> None:
 # --- locks ---
 
 
-def test_a_lock_that_somebody_keeps(well: Console) -> None:
-    with open(well.layout.index_lock, "a", encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def test_a_lock_that_somebody_keeps_is_found_among_many(well: Console, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        for place in (well.layout.index_lock, *(tmp_path / str(number) for number in range(MANY_LOCKS))):
+            fcntl.flock(stack.enter_context(open(place, "a", encoding="ascii")), fcntl.LOCK_EX)
         found = the_one(findings(well), "lock holders")
     assert f"process {os.getpid()} " in str(found["what"])
     assert findings(well) == []
@@ -230,10 +242,7 @@ def test_a_process_that_nobody_collects(well: Console) -> None:
 
 def test_a_session_that_says_it_runs_and_does_not(well: Console) -> None:
     session_id = well.launch(well.shell("exec sleep 60"))
-    run = well.run(session_id)
-    for pid in (run.witness, run.runner, run.agent):
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(is_alive(pid) for pid in (run.runner, run.witness, run.agent)), "their end")
+    kill_run(well, session_id)
     assert well.on_disk(session_id)["status"] == "running"
     assert session_id in str(the_one(findings(well), "records")["what"])
     expect_mended(well, "records")
@@ -330,9 +339,7 @@ def test_what_a_create_that_was_killed_left(well: Console) -> None:
 def after_a_crash(well: Console) -> Iterator[tuple[Console, dict[str, str]]]:
     """A workspace as a power cut leaves it: a run that is over, one of another boot, a half, a stray, trash, a bad index."""
     lost, rebooted = well.launch(well.shell("exec sleep 60")), well.seed(1)[0]
-    run = well.run(lost)
-    for pid in (run.witness, run.runner, run.agent):
-        os.kill(pid, signal.SIGKILL)
+    kill_run(well, lost)
     path = Path(well.paths(rebooted).record)
     started = {"status": "running", "attempt": 1, "started": format_time(0), "boot": "another", "pid": 1}
     path.write_text(json.dumps(json.loads(path.read_bytes()) | started), encoding="utf-8")
