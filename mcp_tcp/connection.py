@@ -29,7 +29,7 @@ SLOW_S = 30.0  # a peer that does not read for so long is let go
 REFUSED_S = 2.0  # so long a refused peer has to take its refusal and leave
 HELD_S = 1.0  # the start of a document over several lines waits so long for its end
 WAITING = 256  # messages behind one that takes its time; then no more are read
-PIPED_S = 0.2  # whoever types cannot have sent a request so soon after connecting
+PIPED_S = 1.0  # nobody types a request so soon after connecting; a pipe may be as slow as that on a busy machine
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}  # a dead peer is noticed after two minutes
 
 

@@ -127,6 +127,9 @@ class Server:
 
     async def run(self) -> None:
         """Serve. Raises: OSError where an address cannot be had."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
         self.sessions.open()
         settings = self.settings
         listener = await self._loop.create_server(
@@ -138,9 +141,6 @@ class Server:
         self._announce(listener, health)
         self._loop.set_exception_handler(Reporter())
         self._loop.add_reader(self.sessions.fileno(), self.freshen)
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, stop.set)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(self._sweep()), group.create_task(self._warm())]
             await stop.wait()
