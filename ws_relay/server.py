@@ -150,14 +150,14 @@ class Relay:
 
     async def run(self) -> None:
         """Serve. Raises: OSError where an address cannot be had."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stop.set)
         self.sessions.open()
         server = await self._listen()
         self._announce(server)
         self._listen_to_disk()
         self._loop.set_exception_handler(Reporter(peers_go=True))  # asyncio may be writing to one: that is no news
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, stop.set)
         async with asyncio.TaskGroup() as group:
             chores = [group.create_task(self._sweep()), group.create_task(self._warm())]
             await stop.wait()

@@ -7,9 +7,10 @@ const AT_ONCE = 3; // sessions that are read at the same time
 const MOST_BYTES = 64 << 20; // of one session; what is longer than that is shown up to there
 
 export class Archive {
-  /** `onChange(session id)` is called when a recording grew. */
-  constructor(onChange) {
+  /** `onChange(session id)` is called when a recording grew; `read(session id, byte offset)` gives the next piece. */
+  constructor(onChange, read = getEvents) {
     this.onChange = onChange;
+    this.read = read;
     this.recordings = new Map();
     this.reading = new Set();
     this.waiting = new Set();
@@ -49,8 +50,9 @@ export class Archive {
     else this.#read(id);
   }
 
+  /** It is gone, or another one from its first byte on: what is still being read of it is read for nobody. */
   forget(id) {
-    this.recordings.delete(id);
+    for (const known of [this.recordings, this.waiting, this.again]) known.delete(id);
   }
 
   #read(id) {
@@ -61,6 +63,7 @@ export class Archive {
   #next() {
     for (const id of this.waiting) {
       if (this.reading.size >= AT_ONCE) return;
+      if (this.reading.has(id)) continue; // the one before it, which was forgotten
       this.waiting.delete(id);
       this.reading.add(id);
       this.#readAll(id).finally(() => this.#ended(id));
@@ -78,7 +81,8 @@ export class Archive {
     const recording = this.recordings.get(id);
     try {
       while (recording.to < MOST_BYTES) {
-        const { from, to, end, events } = await getEvents(id, recording.to);
+        const { from, to, end, events } = await this.read(id, recording.to);
+        if (this.recordings.get(id) !== recording) return;
         recording.add(from, to, events);
         this.onChange(id);
         if (to >= end || to <= from) return;
