@@ -1,7 +1,8 @@
 // Who sees poorly, uses no mouse, or is made ill by motion: contrast of every text, a visible focus, nothing that moves.
 
-import { connected, job, play, until } from "./browser.mjs";
+import { connected, job, opened, play, until } from "./browser.mjs";
 
+const SESSIONS = { running: job.live, failed: job.failed, waiting: job.waiting, table: job.failed, past: job.played };
 const VIEWS = [
   ["overview", ""],
   ["running", `#session=${job.live}&agent=queen`],
@@ -59,6 +60,7 @@ await play(async ({ open }) => {
 
 async function shown(page, view) {
   await connected(page);
+  if (view in SESSIONS) await opened(page, SESSIONS[view]); // the one before may still be there
   if (view === "unknown") await until(() => page.isVisible("#missing"), "the sentence");
   else if (view === "waiting") await until(() => page.isVisible(".panel-body .note"), "the waiting session");
   else if (view === "overview") await until(() => page.isVisible(".overview ul li"), "the overview");

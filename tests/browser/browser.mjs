@@ -10,10 +10,11 @@ const FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swift
 const NO_WEBGL = ["--no-sandbox", "--disable-gpu", "--disable-webgl", "--disable-webgl2", "--disable-3d-apis"];
 const STEP_MS = 25;
 const DEADLINE_MS = 20_000;
+const RENDERER_MS = 40_000; // a GPU that is only imitated takes its time to begin
 
 /**
- * Run `work({browser, open})`, print what it returns as JSON, and leave no browser behind. `open(fragment, options)` opens
- * the page in a context of its own; `options.prepare(page)` comes before the first request.
+ * Run `work({browser, open, seen})`, print what it returns as JSON, and leave no browser behind. `open(fragment, options)`
+ * opens the page in a context of its own; `options.prepare(page)` comes before the first request. `seen` is the record.
  */
 export async function play(work, { webgl = true } = {}) {
   const browser = await chromium.launch({ executablePath: job.chromium, args: webgl ? FLAGS : NO_WEBGL });
@@ -27,7 +28,7 @@ export async function play(work, { webgl = true } = {}) {
     return page;
   };
   try {
-    console.log(JSON.stringify({ ...(await work({ browser, open })), ...seen }));
+    console.log(JSON.stringify({ ...(await work({ browser, open, seen })), ...seen }));
   } finally {
     await browser.close();
   }
@@ -80,25 +81,53 @@ export function linkIs(page, wanted, deadlineMs) {
 
 /** Resolves once the graph is drawn by `name`: gpu or canvas. */
 export function drawnBy(page, name) {
-  return until(() => page.$eval("#graph", ({ dataset }, wanted) => dataset.renderer === wanted, name), `the renderer ${name}`);
+  return until(() => page.$eval("#graph", ({ dataset }, wanted) => dataset.renderer === wanted, name), `the renderer ${name}`, RENDERER_MS);
+}
+
+/** Resolves once all that was done to the page up to now is drawn. */
+export function drawn(page) {
+  return page.evaluate(() => new Promise((resolve) => {
+    requestAnimationFrame(() => requestAnimationFrame(() => resolve()));
+  }));
+}
+
+/** Resolves once the panel is that of this session. */
+export function opened(page, session) {
+  return until(() => page.isVisible(`.panel-head [aria-label^="Session ${session}"]`), `the panel of ${session}`);
 }
 
 /** All rows of the table view, of which only those in sight are drawn: {of: "session" or "agent", session, cells}. */
-export async function tableRows(page) {
+export function tableRows(page) {
+  return until(() => walkedRows(page), "a table in which no rows come or go while it is read");
+}
+
+/** The same; null where rows came or went on the way. */
+async function walkedRows(page) {
   const found = new Map();
-  for (let top = 0, last = -1; top !== last; ) {
-    const drawn = await page.$$eval("#table tbody tr:not(.gap)", (rows) => rows.map((row) => [row.ariaRowIndex, {
-      of: row.classList.contains("of-session") ? "session" : "agent",
-      session: row.dataset.key.split("/")[0],
-      cells: [...row.cells].map((cell) => cell.textContent),
-    }]));
-    for (const [index, row] of drawn) found.set(Number(index), row);
+  let top = await page.$eval("#table", (table) => { table.scrollTop = 0; return 0; });
+  for (let last = -1; top !== last; ) {
+    await until(() => page.$eval("#table", isFilled), "the rows in sight");
+    const { count, drawn } = await page.$eval("#table", readRows);
+    for (const [index, key, row] of drawn) {
+      if ((found.get(index)?.key ?? key) !== key) return null;
+      found.set(index, { key, row });
+    }
     last = top;
     top = await page.$eval("#table", (table) => { table.scrollTop += table.clientHeight / 2; return table.scrollTop; });
-    await until(() => page.$eval("#table", isFilled), "the rows in sight");
+    if (top === last && count !== found.size) return null;
   }
   await page.$eval("#table", (table) => { table.scrollTop = 0; });
-  return [...found.keys()].sort((one, other) => one - other).map((index) => found.get(index));
+  return [...found.keys()].sort((one, other) => one - other).map((index) => found.get(index).row);
+}
+
+/** Runs in the page: how many rows the table view has below its head, and those that are drawn. */
+function readRows(table) {
+  const drawn = [...table.querySelectorAll("tbody tr:not(.gap)")].map((row) => [Number(row.ariaRowIndex), row.dataset.key, {
+    of: row.classList.contains("of-session") ? "session" : "agent",
+    session: row.dataset.key.split("/")[0],
+    cells: [...row.cells].map((cell) => cell.textContent),
+  }]);
+  return { count: table.firstElementChild.ariaRowCount - 1, drawn };
 }
 
 /** Runs in the page: whether all rows in sight of the table view are drawn. */
@@ -130,6 +159,17 @@ export async function graphPixels(browser, page, colours, reach = 3) {
   } finally {
     await blank.close();
   }
+}
+
+/** The same once the graph has all the `colours` and rests: two pictures in a row show no difference. */
+export async function graphAtRest(browser, page, colours, reach) {
+  let before = null;
+  return until(async () => {
+    const found = await graphPixels(browser, page, colours, reach);
+    const same = found.insides.every(Boolean) && JSON.stringify(found) === JSON.stringify(before);
+    before = found;
+    return same && found;
+  }, "all colours in a graph at rest", RENDERER_MS);
 }
 
 /** Runs in a page. */

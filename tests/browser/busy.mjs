@@ -3,6 +3,7 @@
 import { connected, drawnBy, play, until } from "./browser.mjs";
 
 const KEYS = 12;
+const EVENTS = 1000; // while which they are pressed, at least
 
 await play(async ({ open }) => {
   let events = 0;
@@ -14,7 +15,7 @@ await play(async ({ open }) => {
   await drawnBy(page, "canvas"); // the GPU that the browser offers here is only imitated
   await until(() => events > 500, "the storm");
   await page.evaluate(watchKeys);
-  for (let key = 0; key < KEYS; key += 1) {
+  for (let key = 0; key < KEYS || events <= EVENTS; key += 1) {
     await page.keyboard.press(key % 2 ? "Escape" : "j"); // opens the session, closes it
     await until(() => page.evaluate((count) => globalThis.answersMs.length > count, key), "the answer to a key");
   }

@@ -1,7 +1,7 @@
 // What the graph shows beyond nodes: messages beside parentage, the choice, a tool that begins.
 // It says "chosen" on stderr when an agent is open: the test then has a worker use a tool.
 
-import { connected, drawnBy, graphPixels, job, play, text, until } from "./browser.mjs";
+import { connected, drawnBy, graphAtRest, graphPixels, job, play, text, until } from "./browser.mjs";
 
 await play(async ({ browser, open }) => {
   const page = await open(`?renderer=${job.renderer}#session=${job.session}`);
@@ -10,7 +10,7 @@ await play(async ({ browser, open }) => {
   const inks = [job.message, job.text];
   const count = async () => (await graphPixels(browser, page, inks, 0)).insides;
   await until(async () => (await count())[0] > 4, "the way of the messages");
-  const [messages, before] = await count();
+  const [messages, before] = (await graphAtRest(browser, page, inks, 0)).insides;
   const { spots } = await graphPixels(browser, page, [job.running]);
   const [name, around] = await until(() => chosen(page, spots), "an agent under the mouse");
   await page.mouse.move(2, 2);

@@ -22,11 +22,12 @@ await play(async ({ open }) => {
     await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
     return (await layouts()) - before;
   };
-  const seen = await during();
+  const seen = await until(during, "a page that is drawn while it is seen");
   await page.evaluate(() => globalThis.hide(true));
   await until(async () => (await during()) === 0, "a page at rest"); // frames that were under way have ended
   console.error("hidden");
   await until(() => heard, "the news of the session");
+  await during();
   const list = () => page.$eval("#session-list", (element) => element.textContent);
   const drawnUnseen = (await list()).includes(job.word);
   await page.evaluate(() => globalThis.hide(false));

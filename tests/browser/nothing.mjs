@@ -8,8 +8,15 @@ await play(async ({ open }) => {
   await until(() => page.isVisible("#empty .command"), "the first command");
   const heading = await text(page, "#empty h2");
   const command = await text(page, "#empty code");
+  await page.$eval("#empty .command button", watchWords);
   await page.click("#empty .command button");
-  await until(async () => (await text(page, "#empty .command button")) === "Copied", "the button to say so");
+  await until(() => page.evaluate(() => globalThis.words.includes("Copied")), "the button to say so");
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   return { heading, command, copied };
 });
+
+/** Runs in the page: notes each word that the button says, for it says this one not for long. */
+function watchWords(button) {
+  globalThis.words = [];
+  new MutationObserver(() => globalThis.words.push(button.textContent)).observe(button, { childList: true, subtree: true });
+}

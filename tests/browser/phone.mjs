@@ -21,6 +21,7 @@ await play(async ({ open }) => {
   await look("table");
   await page.tap("#table tbody tr:not(.of-session)");
   await until(() => page.isVisible(".agent-card"), "the agent of that row");
+  await until(() => page.url().includes("agent="), "the agent in the address");
   const linked = await open(new URL(page.url()).hash, PHONE);
   await until(() => linked.isVisible(".panel-body tbody tr"), "the session of that address");
   await linked.context().close();
@@ -36,7 +37,7 @@ await play(async ({ open }) => {
   await to("sessions", "#session-list li");
   await page.tap(`#session-list [data-key="${job.failed}"] button`);
   await until(() => page.isVisible(".panel-body tbody tr"), "the session that was tapped");
-  const reason = await text(page, ".failure .reason");
+  const reason = await until(() => text(page, ".failure .reason"), "the reason"); // a row of the list has none
   await until(() => page.isVisible(".failure .log li"), "its last lines");
   await look("failed");
   for (const name of ["events", "log"]) {

@@ -2,7 +2,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 
-import { connected, feed, job, linkIs, play, tableRows, text, until } from "./browser.mjs";
+import { connected, drawn, feed, job, linkIs, play, tableRows, text, until } from "./browser.mjs";
 
 await play(async ({ open }) => {
   const page = await open(`#session=${job.session}&view=table`);
@@ -51,11 +51,9 @@ async function agentRows(page) {
 }
 
 /** The moment that the page shows once all that was done to it is drawn, in Unix milliseconds. */
-function drawnMoment(page) {
-  const drawn = (track) => new Promise((resolve) => {
-    requestAnimationFrame(() => requestAnimationFrame(() => resolve(Number(track.dataset.moment))));
-  });
-  return page.$eval("#timeline .track", drawn);
+async function drawnMoment(page) {
+  await drawn(page);
+  return page.$eval("#timeline .track", ({ dataset }) => Number(dataset.moment));
 }
 
 /** The moment that an address leads to; NaN where it says none. */

@@ -1,10 +1,11 @@
 // A relay that wants a token: one field; a wrong one is asked for again, the right one connects and stays out of the address.
 
-import { connected, job, play, text, until } from "./browser.mjs";
+import { connected, job, linkIs, play, text, until } from "./browser.mjs";
 
 await play(async ({ open }) => {
   const page = await open();
   await until(() => page.isVisible("dialog#token[open]"), "the question for a token");
+  await linkIs(page, "token"); // drawn a frame later
   const asked = { heading: await text(page, "#token h2"), fields: await page.locator("#token input").count(), link: await text(page, "#link-text") };
   await page.fill("#token input", "wrong");
   await page.click("#token button");

@@ -1,6 +1,6 @@
 // A session looked through with keys alone: opened, its tabs and its agents walked, searched for, closed.
 
-import { connected, job, play, until } from "./browser.mjs";
+import { connected, drawn, job, opened, play, until } from "./browser.mjs";
 
 await play(async ({ open }) => {
   const page = await open();
@@ -11,7 +11,7 @@ await play(async ({ open }) => {
   });
   const press = async (key, condition, what) => {
     await page.keyboard.press(key);
-    await until(condition, `${key}: ${what}`, 5000);
+    await until(condition, `${key}: ${what}`);
   };
   const tabIs = (name) => () => page.evaluate((wanted) => {
     const tab = document.querySelector(`[role=tab][data-panel="${wanted}"]`);
@@ -25,6 +25,7 @@ await play(async ({ open }) => {
   await until(() => page.$$eval("#session-list li", (items) => items.length === 1), "one session that fits");
   await press("Escape", async () => (await focused()) !== "search", "out of the search");
   await press("j", () => page.isVisible(".panel-head"), "the session");
+  await opened(page, job.word);
   await press("Enter", () => page.evaluate(() => document.activeElement.closest("#panel") !== null), "the focus in the panel");
   await until(() => page.isVisible(".panel-body tbody tr"), "its agents");
   for (let stop = 0; stop < 12 && (await focused()) !== "agents"; stop += 1) await page.keyboard.press("Tab");
@@ -41,7 +42,8 @@ await play(async ({ open }) => {
   const raw = await page.$$eval(".panel-body .log li", (lines) => lines.map((line) => line.textContent));
   await page.focus("#tab-log");
   await press("ArrowRight", tabIs("agents"), "the agents, all the way round");
-  const replayed = page.url().includes("at=");
+  await drawn(page);
+  const replayed = await page.$eval("#link", ({ dataset }) => dataset.state === "replay");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Tab");
   const first = await page.evaluate(() => document.activeElement.closest("tr")?.rowIndex);

@@ -7,6 +7,7 @@ them at any time when no test runs.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -21,8 +22,9 @@ from types import TracebackType
 DOCKER = "/usr/bin/docker"  # the one that came with the engine: another client may lack BuildKit
 PROGRAMS = (DOCKER, "dockerd", "mmdebstrap", "docker-compose", "setpriv", "unshare", "nsenter", "ip", "tini", "nc")
 CGROUPS = Path("/sys/fs/cgroup")
-START_S = 30
-STOP_S = 15
+START_S = 120  # 2 s on a machine that has nothing else to do
+STOP_S = 60
+CALL_S = 120
 KEPT_CACHE = "4GB"
 
 
@@ -78,7 +80,7 @@ class Engine:
             self._end(self._process)
         for groups in (*CGROUPS.glob(f"*/{self._run.name}"), *CGROUPS.glob(self._run.name)):
             for directory, _, _ in os.walk(groups, topdown=False):
-                os.rmdir(directory)
+                _remove_group(directory)
         self._lock.close()
         shutil.rmtree(self._run)
 
@@ -116,15 +118,28 @@ class Engine:
         return [*words, "--iptables=false", "--ip6tables=false", "--bridge=none"]
 
     def docker(
-        self, *words: str, check: bool = True, timeout_s: float = 60, **env: str
+        self, *words: str, check: bool = True, timeout_s: float = CALL_S, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """One call of the client. Raises: AssertionError with what it said where `check` and it fails."""
         return run([DOCKER, *words], {**self.env, **env}, check=check, timeout_s=timeout_s)
 
-    def inside(self, *words: str, check: bool = True, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def inside(self, *words: str, check: bool = True, timeout_s: float = CALL_S) -> subprocess.CompletedProcess[str]:
         """Run a program of this machine where the published ports are, and among the processes that the engine sees."""
         entered = ["nsenter", "--target", str(self._first()), "--net", "--pid", *words]
         return run(entered, self.env, check=check, timeout_s=timeout_s)
+
+
+def _remove_group(directory: str) -> None:
+    """Remove a control group once the last of its processes has ended. Raises: OSError when one does not end."""
+    deadline_s = time.monotonic() + STOP_S
+    while True:
+        try:
+            os.rmdir(directory)
+            return
+        except OSError as exc:
+            if exc.errno != errno.EBUSY or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.05)
 
 
 def run(

@@ -42,8 +42,8 @@ def make_image(engine: Engine, notes: Path) -> None:
     )  # fmt: skip
     for name in ("apt", "pip", "npm"):
         secrets[name].unlink()
-    engine.docker("image", "prune", "--force")
-    engine.docker("builder", "prune", "--force", "--keep-storage", KEPT_CACHE)
+    engine.docker("image", "prune", "--force", timeout_s=BUILD_S)
+    engine.docker("builder", "prune", "--force", "--keep-storage", KEPT_CACHE, timeout_s=BUILD_S)
 
 
 def _clear(engine: Engine) -> None:
@@ -63,7 +63,7 @@ def _base(engine: Engine, notes: Path) -> str:
         sources = next((file for file in SOURCES if os.path.exists(file)), "")
         made = subprocess.run(
             ["mmdebstrap", "--variant=minbase", release, str(tar), *([sources] if sources else [])],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_S,
         )  # fmt: skip
         if made.returncode != 0:
             raise CannotStart(f"no Debian for the image: {made.stderr.strip().splitlines()[-1]}")

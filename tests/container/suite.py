@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tests.container.engine import Engine, run
+from tests.container.engine import CALL_S, Engine, run
 from tests.container.image import IMAGE, ROOT
 
 CORE = ("mcp-tcp-server", "mcp-ws-bridge", "claude-flow-tcp", "health")
 MANAGER = "/app/scripts/hive-session-manager.sh"
 SLEEPER = '[agents.sleeper]\nargv = ["sleep", "600"]\n'
 NAME = "multi-agent-container"
-READY_S = 30  # by the clock of a busy machine; bench/suite.py measures
+READY_S = 120  # by the clock of a busy machine; bench/suite.py measures
 
 
 class Container:
@@ -87,7 +87,9 @@ class Composed(Container):
 
     def compose(self, *words: str) -> str:
         """docker compose, as Debian has it."""
-        return run(["docker-compose", *words], self.environment, check=True, timeout_s=60, cwd=self.directory).stdout
+        return run(
+            ["docker-compose", *words], self.environment, check=True, timeout_s=CALL_S, cwd=self.directory
+        ).stdout
 
     @property
     def environment(self) -> dict[str, str]:
@@ -123,7 +125,7 @@ class Bare(Container):
 
 
 def wait_until(
-    is_so: Callable[[], bool], what: str, timeout_s: float = 15, told: Callable[[], str] = lambda: ""
+    is_so: Callable[[], bool], what: str, timeout_s: float = 60, told: Callable[[], str] = lambda: ""
 ) -> None:
     """Block until `is_so`. Raises: AssertionError that says what never came to be."""
     deadline_s = time.monotonic() + timeout_s

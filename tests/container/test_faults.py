@@ -1,13 +1,13 @@
 """Whatever is killed comes back, and what did not survive is told as it was."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.container.engine import Engine
 from tests.container.suite import CORE, SLEEPER, Bare, Composed, wait_until
+from tests.integration.supervised import Stopwatch
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_a_session_survives_the_end_of_its_docker_exec_and_of_every_server(suite
 
 def test_stopping_takes_less_than_dockers_ten_seconds_and_ends_well(suite: Composed) -> None:
     session = running_session(suite)
-    begun_s = time.monotonic()
-    suite.engine.docker("stop", "--time", "10", suite.name)
-    assert time.monotonic() - begun_s < 10
+    with Stopwatch() as watch:
+        suite.engine.docker("stop", "--time", "60", suite.name)
+    assert watch.seconds < 10
     assert suite.inspect("{{.State.ExitCode}}") == "0"
     suite.engine.docker("start", suite.name)
     suite.wait_until_ready()
@@ -60,7 +60,7 @@ def test_a_killed_container_tells_what_was_interrupted_and_resumes_what_asked_fo
     suite.engine.docker("kill", suite.name)
     suite.engine.docker("start", suite.name)
     suite.wait_until_ready()
-    wait_until(lambda: suite.status_of(resumed) == "running", "it was resumed", 20, suite.said)
+    wait_until(lambda: suite.status_of(resumed) == "running", "it was resumed", told=suite.said)
     record = suite.record_of(lost)
     assert (record["status"], record["reason"]) == ("failed", "interrupted")
     assert suite.record_of(resumed)["attempt"] == 2
@@ -71,7 +71,7 @@ def test_supervisord_killed_ends_the_container_which_comes_back_by_itself(suite:
     """From outside: the kernel lets nobody inside kill process 1."""
     started = suite.inspect("{{.State.StartedAt}}")
     suite.engine.inside("kill", "-9", suite.inspect("{{.State.Pid}}"))
-    wait_until(lambda: suite.inspect("{{.State.StartedAt}}") != started, "it was started again", 20)
+    wait_until(lambda: suite.inspect("{{.State.StartedAt}}") != started, "it was started again")
     suite.wait_until_ready()
 
 
@@ -91,19 +91,21 @@ def test_an_agent_that_forks_without_end_ends_alone(engine: Engine) -> None:
 
 def test_a_server_that_hangs_is_told_to_the_engine_and_replaced(engine: Engine) -> None:
     quick = ("--health-interval", "1s", "--health-retries", "1", "--network", "none")
-    soon = ("--env", "HIVE_HEALTH_MISSES=2", "--env", "HIVE_HEALTH_GRACE_S=1")
+    soon = ("--env", "HIVE_HEALTH_MISSES=4", "--env", "HIVE_HEALTH_GRACE_S=1")
     with Bare(engine, "hive-hanging", *quick, *soon) as container:
-        wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", "healthy", 30, container.said)
+        wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", "healthy", 120, container.said)
         hanging = container.pid_of("mcp-tcp-server")
         container.exec("kill", "-STOP", str(hanging))
+        wait_until(lambda: "mcp-tcp-server" in said_unhealthy(container), "unhealthy", told=container.said)
         wait_until(
-            lambda: container.inspect("{{.State.Health.Status}}") == "unhealthy", "unhealthy", 20, container.said
-        )
-        told = json.loads(container.inspect("{{json .State.Health.Log}}"))
-        assert any("mcp-tcp-server" in each["Output"] for each in told)
-        wait_until(
-            lambda: container.pid_of("mcp-tcp-server") not in (0, hanging), "it was replaced", 40, container.said
+            lambda: container.pid_of("mcp-tcp-server") not in (0, hanging), "it was replaced", 120, container.said
         )
         wait_until(
-            lambda: container.inspect("{{.State.Health.Status}}") == "healthy", "healthy again", 20, container.said
+            lambda: container.inspect("{{.State.Health.Status}}") == "healthy", "healthy again", 120, container.said
         )
+
+
+def said_unhealthy(container: Bare) -> str:
+    """What the last checks have said of a container that is unhealthy at this moment: of one that is well again they are gone."""
+    health = json.loads(container.inspect("{{json .State.Health}}"))
+    return "".join(each["Output"] for each in health["Log"]) if health["Status"] == "unhealthy" else ""

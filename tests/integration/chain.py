@@ -12,7 +12,7 @@ import pytest
 
 from hive_session.ondisk import fold
 from hive_session.stream import Stream
-from tests.integration.hive import SCRIPTS, Hive, is_alive, read_bytes, stat_fields, until
+from tests.integration.hive import SCRIPTS, STARTED, Hive, is_same, read_bytes, stat_fields, until
 from tests.npm import CLAUDE_BIN
 from tests.standin.messages_api import MessagesApi, Request
 from tests.standin.scenarios import SCENARIOS, Scenario, ToolUse, Turn, Usage, select_turn
@@ -21,7 +21,7 @@ BY_ROOT = os.geteuid() == 0
 # Claude Code refuses to work for root: root's sessions run as another user.
 USER = pwd.getpwnam("nobody") if BY_ROOT else pwd.getpwuid(os.geteuid())
 AS_USER: dict[str, Any] = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": []} if BY_ROOT else {}
-STARTED = 19  # of the fields of /proc/PID/stat from the third on: clock ticks from boot to the process's start
+CHAIN_S = 60.0  # of every wait for something that Claude Code does: it takes seconds to start
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")  # as telemetry calls them
 
 Process = tuple[int, str]  # a pid and when it started: never used twice
@@ -59,18 +59,21 @@ class Chain(Hive):
 
     def claude(self, session_id: str) -> int:
         """The pid of the session's real Claude Code, as soon as it is there."""
-        return until(lambda: self._running(session_id, 0, str(CLAUDE_BIN)), f"the Claude Code of {session_id}")[0]
+        return until(lambda: self._running(session_id, 0, str(CLAUDE_BIN)), f"the Claude Code of {session_id}", CHAIN_S)
 
     def tap(self, session_id: str) -> int:
         """The pid of the session's tap, beneath which its own fork is the witness of Claude Code."""
         link = f"{self.paths(session_id).bin}/claude"
-        found = until(lambda: self._running(session_id, 1, link), f"the tap of {session_id}")
-        return next(pid for pid in found if int(stat_fields(pid)[1]) not in found)
+        return until(lambda: self._running(session_id, 1, link), f"the tap of {session_id}", CHAIN_S)
 
-    def _running(self, session_id: str, place: int, word: str) -> list[int]:
-        """The processes of the session that have `word` at that place of their command line."""
+    def _running(self, session_id: str, place: int, word: str) -> int:
+        """The process of the session that has `word` at that place of its command line, 0 where none has.
+
+        Its own forks look the same until they run something else: they are those whose parent has it too.
+        """
         lines = {pid: read_bytes(f"/proc/{pid}/cmdline").split(b"\0") for pid in self.processes(session_id)}
-        return [pid for pid, words in lines.items() if words[place : place + 1] == [word.encode()]]
+        found = {pid: stat_fields(pid) for pid, words in lines.items() if words[place : place + 1] == [word.encode()]}
+        return next((pid for pid, fields in found.items() if fields and int(fields[1]) not in found), 0)
 
     def tree(self, session_id: str) -> set[Process]:
         """All processes of the session, each with the time of its start."""
@@ -90,7 +93,7 @@ class Chain(Hive):
         return any(fields.items() <= event.items() for event in self.events(session_id))
 
     def wait_for_event(self, session_id: str, **fields: object) -> None:
-        until(lambda: self.has_event(session_id, **fields), f"an event with {fields}")
+        until(lambda: self.has_event(session_id, **fields), f"an event with {fields}", CHAIN_S)
 
     def check_told_once(self, session_id: str) -> None:
         """All that Claude Code's stream says is in the telemetry, in its order, and nothing of it twice."""
@@ -106,7 +109,7 @@ class Chain(Hive):
 
 def still_there(processes: Iterable[Process]) -> list[str]:
     """The command lines of those that live on."""
-    left = [pid for pid, started in processes if is_alive(pid) and stat_fields(pid)[STARTED] == started]
+    left = [pid for pid, started in processes if is_same(pid, started)]
     return [f"{pid} {read_bytes(f'/proc/{pid}/cmdline')!r}" for pid in left]
 
 

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 DEADLINE_S = 20.0  # of every wait for something that takes milliseconds when all is well
 STEP_S = 0.01
+CALL_S = 50.0  # of a call of hive-session, which takes a fraction of a second when all is well
+STARTED = 19  # of the fields of /proc/PID/stat from the third on: clock ticks from boot to the process's start
 SCRIPTS = sysconfig.get_path("scripts")
 FOREIGN = ("HIVE_", "MAX_CONCURRENT_SESSIONS", "ANTHROPIC_", "CLAUDE")
 
@@ -26,11 +28,13 @@ FOREIGN = ("HIVE_", "MAX_CONCURRENT_SESSIONS", "ANTHROPIC_", "CLAUDE")
 def until(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The first true answer of `condition`. Raises: AssertionError saying `what` did not come about in time."""
     end = time.monotonic() + deadline_s
-    while not (answer := condition()):
-        if time.monotonic() > end:
+    while True:
+        is_last = time.monotonic() > end  # before the look: what came about while the machine stood still counts
+        if answer := condition():
+            return answer
+        if is_last:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(STEP_S)
-    return answer
 
 
 def read_bytes(path: str) -> bytes:
@@ -52,6 +56,12 @@ def is_alive(pid: int) -> bool:
     return stat_fields(pid)[:1] not in ([], ["Z"], ["X"])
 
 
+def is_same(pid: int, started: str) -> bool:
+    """True while `pid` is alive and still the process that started then, told in one look: it may end at any moment."""
+    fields = stat_fields(pid)
+    return len(fields) > STARTED and fields[0] not in ("Z", "X") and fields[STARTED] == started
+
+
 def children(pid: int) -> list[int]:
     """The pids of the direct children of a single-threaded process."""
     return [int(word) for word in read_bytes(f"/proc/{pid}/task/{pid}/children").split()]
@@ -60,6 +70,7 @@ def children(pid: int) -> list[int]:
 def kill(pids: Iterable[int]) -> None:
     """SIGKILL to each of `pids` that is still there."""
     for pid in pids:
+        assert pid > 0, "nobody to kill: 0 would be whoever runs the tests"
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -160,7 +171,7 @@ class Hive:
         return call
 
     def call(
-        self, *words: str, env: Mapping[str, str] | None = None, deadline_s: float = 30
+        self, *words: str, env: Mapping[str, str] | None = None, deadline_s: float = CALL_S
     ) -> subprocess.CompletedProcess[bytes]:
         """`hive-session WORDS…` to its end, whatever its exit code."""
         call = self.begin(*words, env=env)
@@ -252,7 +263,7 @@ class Hive:
         """The pid in run.lock, of a process that lives; 0 when there is none."""
         words = read_bytes(self.paths(session_id).run_lock).split()
         pid, started = (int(words[0]), words[1].decode()) if len(words) == 2 else (0, "")
-        return pid if pid and is_alive(pid) and stat_fields(pid)[19] == started else 0
+        return pid if pid and is_same(pid, started) else 0
 
     def run(self, session_id: str) -> Run:
         """The pids of a live run, as soon as all three are there."""

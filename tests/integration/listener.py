@@ -89,13 +89,12 @@ QUICK = {
 }
 
 
-def free_ports(many: int) -> list[int]:
-    """Ports that nobody has at this moment."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(many)]
-    ports: list[int] = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+def reserved_port() -> socket.socket:
+    """A port that refuses, until a server that is told of it listens there; nobody else is given it before this closes."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Listened:
@@ -111,7 +110,8 @@ class Listened:
             "CLAUDE_FLOW_TCP_PORT",
             "CLAUDE_FLOW_HEALTH_PORT",
         )
-        self.ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))
+        self._reserved = [reserved_port() for _ in names]
+        self.ports = {name: str(held.getsockname()[1]) for name, held in zip(names, self._reserved, strict=True)}
         self.env = {**hive.env, **self.ports, **QUICK, "HIVE_RUN_DIR": str(self.root), **(env or {})}
         (self.root / "actor.py").write_text(ACTOR, encoding="utf-8")
         told = {"root": str(self.root), "scripts": SCRIPTS}
@@ -146,6 +146,8 @@ class Listened:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self.process
+        for held in self._reserved:
+            held.close()
         if self.process.poll() is None:
             kill(pid for name, pid in self.pids().items() if name != HEALTH)  # one that is stopped would take its time
             self._end()
@@ -193,7 +195,7 @@ class Listened:
     def lines(self, event: str = "", about: str = "") -> list[dict[str, Any]]:
         """The lines of its log, of one event or about one program where that is named."""
         path = self.root / "health.log"
-        raw = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        raw = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []  # without half a line
         found = [json.loads(line) for line in raw]
         return [each for each in found if event in ("", each["event"]) and about in ("", each.get("about", ""))]
 

@@ -7,14 +7,15 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.integration.hive import is_alive, kill, read_bytes, stat_fields, until
+from tests.integration.hive import DEADLINE_S, STEP_S, is_alive, kill, read_bytes, stat_fields, until
 
 MARK = "MCP_PROXY_TEST"  # in the environment of the proxy and of all that comes of it
 OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z mcp-tcp-proxy: ")
@@ -66,6 +67,20 @@ for line in sys.stdin:
 while True:
     time.sleep(600)
 """
+
+
+LOOK_S = 0.05  # of the time from one look to the next, so much counts at most
+
+
+def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition that must come about so soon; time in which the whole machine stands still does not count."""
+    spent_s, before_s = 0.0, time.monotonic()
+    while not condition():
+        assert spent_s < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(STEP_S)
+        now_s = time.monotonic()
+        spent_s += min(LOOK_S, now_s - before_s)
+        before_s = now_s
 
 
 def request(request_id: object, method: str = "echo", **params: object) -> bytes:
@@ -203,8 +218,16 @@ class Proxy:
         fields = {pid: stat_fields(pid)[:2] for pid in everyone}
         return [pid for pid, found in fields.items() if found == ["Z", str(self.process.pid)]]
 
-    def wait_for_no_process(self, deadline_s: float = 5.0) -> None:
-        until(lambda: not self.processes(), "the end of all children", deadline_s)
+    def wait_for_no_process(self, seconds: float = DEADLINE_S) -> None:
+        within(seconds, lambda: not self.processes(), "the end of all children")
+
+    def wait_for_no_session(self) -> None:
+        until(lambda: self.health()["active_sessions"] == 0, "the end of all sessions")
+
+    def ends_within(self, seconds: float) -> int:
+        """The exit code of the proxy, which must end so soon."""
+        within(seconds, lambda: self.process.poll() is not None, "the end of the proxy")
+        return self.process.returncode
 
     def _marked(self) -> Iterator[int]:
         wanted = f"{MARK}={self._mark}".encode()

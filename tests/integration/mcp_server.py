@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ class Line:
         self._file.close()
         self._socket.close()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def send(self, message: Json | list[Json] | bytes) -> None:
         """Send a message as one line, or these very bytes."""
         self._socket.sendall(message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n")
@@ -78,10 +82,20 @@ class Line:
         return list(self._file)
 
 
-class DataPlane(ServerProcess):
-    """`mcp-tcp` for the workspace of `hive`; `words` are further flags. It ends with the `with` block."""
+def running_first(directory: Path, code: str) -> dict[str, str]:
+    """The environment in which Python runs `code` before a program, to change a constant that no test can wait for."""
+    directory.mkdir(exist_ok=True)
+    (directory / "sitecustomize.py").write_text(code, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
-    PROGRAM, MODULE, WORDS = "mcp-tcp", "mcp_tcp", ("--health-port", "0")
+
+class DataPlane(ServerProcess):
+    """`mcp-tcp` for the workspace of `hive`; `words` are further flags. It ends with the `with` block.
+
+    It ends no silent connection: a test that stands still for two seconds would be taken for a piped netcat call.
+    """
+
+    PROGRAM, MODULE, WORDS = "mcp-tcp", "mcp_tcp", ("--health-port", "0", "--linger-s", "0")
 
     def connect(self) -> Line:
         return Line(self.port)
@@ -104,6 +118,16 @@ class DataPlane(ServerProcess):
         assert "result" in answer, answer
         result: Json = answer["result"]
         return result
+
+
+# What comes so late after the connection counts as typed by a person; on a machine that stands still netcat's may be late.
+UNHURRIED = "import mcp_tcp.connection\nmcp_tcp.connection.PIPED_S = 60.0\n"
+
+
+def ending_piped_calls(hive: Hive, linger_s: float) -> DataPlane:
+    """A data plane that ends a piped call so long after its answer."""
+    env = running_first(Path(hive.root, "unhurried"), UNHURRIED)
+    return DataPlane(hive, "--linger-s", str(linger_s), env=env)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from tests.integration.hive import DEADLINE_S, Hive, until
+
+_numbers = itertools.count()
 
 
 class ServerProcess:
@@ -26,7 +29,8 @@ class ServerProcess:
         self.words = words
         self.env = {**hive.env, **(env or {})}
         self.port = 0  # a free one at the first start, the same one ever after
-        self.log_path = Path(hive.root, f"{self.PROGRAM}.log")
+        # Its own: a workspace may have two servers.
+        self.log_path = Path(hive.root, f"{self.PROGRAM}-{next(_numbers)}.log")
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

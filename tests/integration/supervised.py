@@ -7,17 +7,23 @@ import pwd
 import signal
 import subprocess
 import sysconfig
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
-from hive_session.suite.control import SOCKET, Control, NoAnswer, Program
+from hive_session.suite.control import SOCKET, Control, NoAnswer, NotThere, Program
 from hive_session.suite.environment import PORTS
 from hive_session.suite.ports import read_ports
 from hive_session.suite.probes import OK, ask_all, questions, worst
 from tests.integration.console import SCRIPT, reachable_script
-from tests.integration.hive import SCRIPTS, Hive, is_alive, until
+from tests.integration.hive import DEADLINE_S, SCRIPTS, Hive, is_alive, until
+
+T = TypeVar("T")
 
 CALL_S = 60.0
+NAP_S = 0.01
 SERVERS = ("mcp-tcp-server", "mcp-ws-bridge", "claude-flow-tcp")
 LASTING = (*SERVERS, "cleanup", "health")
 FREE = dict.fromkeys(PORTS, "0")
@@ -42,12 +48,14 @@ class Supervised(Hive):
         if user:
             self.bin = scripts_for(root / "venv", user)
             self.env |= {"HOME": str(root), "USER": user}
-            subprocess.run(["chown", "-R", user, root], check=True, timeout=10)
+            subprocess.run(["chown", "-R", user, root], check=True, timeout=CALL_S)
 
     def close(self) -> None:
         """End the suite and every process of the workspace."""
-        pid = self.supervisord()
-        super().close()
+        try:
+            pid = self.supervisord()
+        finally:
+            super().close()
         until(lambda: not pid or not is_alive(pid), "the end of supervisord")
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -99,18 +107,34 @@ class Supervised(Hive):
         return Path(self.layout.log_dir, "supervisor/supervisord.log").read_text(encoding="utf-8")
 
     def supervisord(self) -> int:
-        """Its pid; 0 when nobody answers."""
+        """Its pid; 0 when there is none."""
         try:
-            return Control(f"{self.run_dir}/{SOCKET}").pid()
-        except NoAnswer:
+            return self._asked(Control.pid)
+        except NotThere:
             return 0
 
     def program(self, name: str) -> Program:
-        return Control(f"{self.run_dir}/{SOCKET}").program(name)
+        return self._asked(lambda control: control.program(name))
+
+    def programs(self) -> list[Program]:
+        return self._asked(Control.programs)
 
     def states(self) -> dict[str, str]:
         """What supervisord says of each program."""
-        return {each.name: each.state for each in Control(f"{self.run_dir}/{SOCKET}").programs()}
+        return {each.name: each.state for each in self.programs()}
+
+    def _asked(self, question: Callable[[Control], T]) -> T:
+        """Its answer, however long it takes: on a machine that stood still a late one says nothing. Raises: NotThere."""
+
+        def answer() -> list[T]:
+            try:
+                return [question(Control(f"{self.run_dir}/{SOCKET}"))]
+            except NotThere:
+                raise
+            except NoAnswer:
+                return []
+
+        return until(answer, "an answer of supervisord")[0]
 
     def pids(self, names: Sequence[str] = LASTING) -> dict[str, int]:
         """The pids of programs, once all of them run."""
@@ -124,9 +148,34 @@ class Supervised(Hive):
         return until(all_run, f"{names} running: {self.states()}")
 
     def answers(self, server: str) -> bool:
-        """True when this server does its work."""
+        """True when this server does its work, however slowly."""
         asked = questions({"HIVE_RUN_DIR": self.run_dir, **{name: str(port) for name, port in self.ports.items()}})
-        return worst(ask_all(asked[server], 1.0)).health == OK
+        return worst(ask_all(asked[server], DEADLINE_S)).health == OK
+
+
+class Stopwatch:
+    """The seconds that a block takes of a machine that works: while it stands still, nobody has any."""
+
+    def __init__(self) -> None:
+        self._naps = 0
+        self._over = threading.Event()
+        self._counting = threading.Thread(target=self._count)
+
+    def __enter__(self) -> Self:
+        self._counting.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        self._counting.join()
+
+    def _count(self) -> None:
+        while not self._over.wait(NAP_S):
+            self._naps += 1
+
+    @property
+    def seconds(self) -> float:
+        return self._naps * NAP_S
 
 
 def scripts_for(place: Path, user: str) -> str:

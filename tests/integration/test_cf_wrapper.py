@@ -29,7 +29,7 @@ BY_ROOT = os.geteuid() == 0
 SETPRIV = ("/usr/bin/setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups")
 # The interpreter may live in a home that is closed to nobody: then nobody may pass, and is still not root.
 PASSING = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-TIMEOUT_S = 30
+TIMEOUT_S = 50
 
 WAITER = "#!/bin/sh\necho ready\nread line\n"
 INITIALIZE = {
@@ -523,6 +523,7 @@ def test_claude_flow_takes_the_switches(box: Box) -> None:
 
 
 @pytest.mark.npm
+@pytest.mark.timeout(120)
 def test_a_command_that_works_with_the_database_starts_no_daemon(box: Box) -> None:
     env: dict[str, str | None] = {"HIVE_CLAUDE_FLOW_BIN": str(CLAUDE_FLOW_BIN)}
     assert box.run("memory", "init", env=env).returncode == 0
@@ -533,6 +534,7 @@ def test_a_command_that_works_with_the_database_starts_no_daemon(box: Box) -> No
 
 
 @pytest.mark.npm
+@pytest.mark.timeout(120)
 def test_a_command_that_claude_flow_does_not_know_fails_as_it_does_without_us(box: Box) -> None:
     runs = [
         box.run("no-such-command", command=(program,), env={"HIVE_CLAUDE_FLOW_BIN": str(CLAUDE_FLOW_BIN)})

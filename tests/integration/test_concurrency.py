@@ -6,12 +6,10 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from hive_session.durable import LOCK_TIMEOUT_S
 from tests.integration.console import SCRIPT, Console
 
 WRITER = """
@@ -21,13 +19,10 @@ from hive_session.ondisk.layout import Layout
 from hive_session.store import Store
 store = Store(Layout(*sys.argv[1:4]), time.time)
 request = CreateRequest(task="work", agent="claude-flow")
-waits = []
-sys.stdin.read(1)
+print("ready", flush=True)
+sys.stdin.read()
 for _ in range(int(sys.argv[4])):
-    began = time.monotonic()
     print(create_session(store, request).session_id, flush=True)
-    waits.append(time.monotonic() - began)
-print(max(waits), file=sys.stderr)
 """
 
 
@@ -71,7 +66,7 @@ def start_readers(console: Console, count: int = 4) -> list[Reader]:
     return readers
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_of_64_creates_at_once_none_is_lost_while_four_read(console: Console) -> None:
     readers = start_readers(console)
     gate, go = os.pipe()
@@ -86,7 +81,7 @@ def test_of_64_creates_at_once_none_is_lost_while_four_read(console: Console) ->
     os.write(go, b"go\n" * 64)
     os.close(go)
     listers = [console.begin("list") for _ in range(4)]
-    ids = [call.communicate(timeout=100)[0].decode().strip() for call in calls]
+    ids = [call.communicate(timeout=200)[0].decode().strip() for call in calls]
     assert [call.returncode for call in calls] == [0] * 64
     assert all(isinstance(json.loads(lister.communicate()[0])["sessions"], dict) for lister in listers)
     expect_all_readers_content(readers)
@@ -101,12 +96,13 @@ def test_of_writers_that_never_pause_none_waits_for_seconds(console: Console) ->
     readers = start_readers(console)
     layout = console.layout
     argv = [sys.executable, "-c", WRITER, layout.workspace, layout.output_root, layout.log_dir, "25"]
-    writers = [
-        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)
-    ]
-    done = [writer.communicate(b"g", timeout=100) for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * 8
-    assert all(float(err) < LOCK_TIMEOUT_S for _, err in done), done
+    gate, go = os.pipe()
+    writers = [subprocess.Popen(argv, stdin=gate, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+    os.close(gate)
+    assert [writer.stdout and writer.stdout.readline() for writer in writers] == [b"ready\n"] * 8
+    os.close(go)
+    done = [writer.communicate(timeout=100) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 8, done  # whoever waits for seconds ends with Busy
     ids = [each for out, _ in done for each in out.decode().split()]
     expect_all_readers_content(readers)
     assert len(set(ids)) == 200
@@ -139,12 +135,11 @@ def test_changes_of_many_sessions_at_once_are_all_in_the_index(console: Console)
     assert {each: rows[each]["status"] for each in ids} == dict.fromkeys(ids, "failed")
 
 
+@pytest.mark.timeout(120)
 def test_lists_that_repair_lose_no_change_that_happens_meanwhile(console: Console) -> None:
     """What a list read before a change must not come back after it: the original lost its whole registry so (D6b)."""
     ids = console.seed(40)
-    stop = time.monotonic() + 4
-    number = 0
-    while time.monotonic() < stop and number < len(ids):
+    for number in range(15):
         extra = Path(console.layout.sessions, f"00000000-0000-4000-8000-{number:012d}")
         extra.mkdir()  # a session without a row: whoever lists now writes the index anew
         calls = [console.begin("list"), console.begin("update-status", ids[number], "starting"), console.begin("list")]
@@ -153,8 +148,6 @@ def test_lists_that_repair_lose_no_change_that_happens_meanwhile(console: Consol
         rows = json.loads(Path(console.layout.index).read_bytes())["sessions"]
         assert rows[ids[number]]["status"] == "starting"
         assert rows.keys() >= set(ids)
-        number += 1
-    assert number > 3
 
 
 # --- an index that somebody has edited ---

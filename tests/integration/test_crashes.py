@@ -16,6 +16,15 @@ from tests.integration.hive import SCRIPTS, Hive, children, is_alive, kill, read
 
 FOREVER = "exec sleep 1000"
 
+# Agents that kill their own runner, at once or when it asks them to end, so that no test comes too late. SIGKILL alone ends them.
+KILLS_ITS_RUNNER = {
+    "before": 'read runner rest < run.lock; trap : TERM; kill -KILL "$runner"; echo killed; while :; do sleep 0.1; done',
+    "after": """read runner rest < run.lock
+trap 'trap : TERM; kill -KILL "$runner"; echo killed' TERM
+echo ready
+while :; do sleep 0.1; done""",
+}
+
 
 @pytest.fixture
 def hive(tmp_path: Path) -> Iterator[Hive]:
@@ -36,10 +45,12 @@ def kill_and_see_gone(*pids: int) -> None:
 
 
 def test_the_witness_takes_a_killed_runners_place(hive: Hive) -> None:
-    session_id = hive.launch(hive.shell('while [ ! -e go ]; do sleep 0.05; done; : "$(seq 200000)"; exit 9'))
+    # So much work that the kernel's clock ticks within it: of a few milliseconds it may call none the user's.
+    session_id = hive.launch(hive.shell('while [ ! -e go ]; do sleep 0.05; done; : "$(seq 2000000)"; exit 9'))
     run = hive.run(session_id)
     kill_and_see_gone(run.runner)
-    until(lambda: hive.runner(session_id) == run.witness, "the witness's pid in run.lock", 3)
+    # The kernel tells it at once: by itself it would look after 30 s.
+    until(lambda: hive.runner(session_id) == run.witness, "the witness's pid in run.lock")
     assert hive.record(session_id)["status"] == "running"
     seen = len(hive.events(session_id, "resources"))
     until(lambda: len(hive.events(session_id, "resources")) > seen, "a sample by the witness")
@@ -53,14 +64,9 @@ def test_the_witness_takes_a_killed_runners_place(hive: Hive) -> None:
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_timeout_holds_though_the_runner_is_killed_before_or_in_its_grace(tmp_path: Path, moment: str) -> None:
     with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="1.5") as hive:
-        agent = hive.shell("trap 'echo asked' TERM; while :; do sleep 0.1; done")
-        session_id = hive.create(agent, "--timeout", "0.8")
-        hive.start(session_id)
-        run = hive.run(session_id)
-        if moment == "after":
-            until(lambda: b"asked" in hive.output(session_id), "SIGTERM")
-        kill_and_see_gone(run.runner)
+        session_id = hive.launch(hive.shell(KILLS_ITS_RUNNER[moment]), "--timeout", "4")
         assert end(hive.ended(session_id)) == ("failed", "timeout", 137, 9)
+        assert b"killed\n" in hive.output(session_id)
         assert hive.all_gone()
 
 
@@ -74,13 +80,13 @@ def test_stop_ends_a_run_whose_runner_was_killed(hive: Hive) -> None:
 
 
 def test_a_runner_killed_while_it_stops_still_gives_a_cancelled_session(hive: Hive) -> None:
-    session_id = hive.launch(hive.shell("trap 'echo asked' TERM; while :; do sleep 0.1; done"))
-    run = hive.run(session_id)
-    stopping = hive.begin("stop", session_id)
-    until(lambda: b"asked" in hive.output(session_id), "SIGTERM")
-    kill_and_see_gone(run.runner)
-    assert stopping.wait(timeout=5.5) == 0, "the witness did not go on with it"
-    assert end(hive.on_disk(session_id)) == ("failed", "cancelled", 137, 9)
+    session_id = hive.launch(hive.shell(KILLS_ITS_RUNNER["after"]))
+    until(lambda: b"ready\n" in hive.output(session_id), "the agent's word")
+    assert hive.answer("stop", session_id) == b"stopped\n"
+    assert b"killed\n" in hive.output(session_id)
+    record = hive.on_disk(session_id)
+    assert end(record) == ("failed", "cancelled", 137, 9)
+    assert record.get("rusage"), "the witness did not go on with it: only who collects the agent knows what it used"
     assert hive.all_gone()
 
 
@@ -134,8 +140,7 @@ def test_the_runner_collects_the_agent_of_a_killed_witness(
 
 
 def test_stop_and_timeout_work_without_a_witness(hive: Hive) -> None:
-    session_id = hive.create(hive.shell(FOREVER), "--timeout", "1.5")
-    hive.start(session_id)
+    session_id = hive.launch(hive.shell(FOREVER), "--timeout", "5")  # time enough to kill the witness before
     kill_and_see_gone(hive.run(session_id).witness)
     assert end(hive.ended(session_id)) == ("failed", "timeout", 143, 15)
     assert hive.all_gone()
@@ -207,10 +212,46 @@ class Tapped:
     claude: int
 
 
-def rehearse(hive: Hive, seconds: str) -> Tapped:
-    """A rehearsal that is under way."""
+# In the place of Claude Code: a rehearsal that begins, and goes on once a file `second` is there, then once `third` is.
+IN_THREE_ACTS = f"""#!/bin/sh
+{SCRIPTS}/hive-rehearsal --seconds 0 "$@" > play || exit
+sed -n 1,20p play
+while [ ! -e second ]; do sleep 0.05; done
+sed -n 21,40p play
+while [ ! -e third ]; do sleep 0.05; done
+sed -n '41,$p' play
+"""
+
+
+def rehearse(hive: Hive) -> Tapped:
+    """A rehearsal that is under way, and will be for a minute."""
     session_id = hive.create("rehearsal")
-    hive.answer("start", "--detach", session_id, "--seconds", seconds)
+    hive.answer("start", "--detach", session_id, "--seconds", "60")
+    return tapped_run(hive, session_id)
+
+
+def rehearse_in_acts(hive: Hive) -> Tapped:
+    """One that has played its first act, and waits for its cue to play the next."""
+    set_stage(hive)
+    return tapped_run(hive, hive.launch("claude"))
+
+
+def set_stage(hive: Hive) -> None:
+    """Have every Claude Code be a rehearsal in three acts."""
+    program = hive.root / "claude"
+    program.write_text(IN_THREE_ACTS)
+    program.chmod(0o755)
+    hive.env.update(HIVE_CLAUDE_BIN=str(program), IS_SANDBOX="1")
+
+
+def cue(hive: Hive, session_id: str, *names: str) -> None:
+    """Make the files that a script in the session waits for."""
+    for name in names:
+        Path(hive.paths(session_id).dir, name).touch()
+
+
+def tapped_run(hive: Hive, session_id: str) -> Tapped:
+    """The pids, once the first agents are told of."""
     run = hive.run(session_id)
     witness = until(lambda: children(run.agent), "the tap's witness")[0]
     claude = until(lambda: children(witness), "claude")[0]
@@ -219,11 +260,14 @@ def rehearse(hive: Hive, seconds: str) -> Tapped:
 
 
 def test_a_killed_taps_lines_are_completed_at_the_end(hive: Hive) -> None:
-    tapped = rehearse(hive, "5")
+    tapped = rehearse_in_acts(hive)
     os.kill(tapped.tap, signal.SIGSTOP)  # it falls behind, then dies
-    at_least = os.stat(hive.paths(tapped.session_id).claude_stream).st_size + 1
-    until(lambda: os.stat(hive.paths(tapped.session_id).claude_stream).st_size > at_least, "more of Claude's lines")
+    before = os.stat(hive.paths(tapped.session_id).claude_stream).st_size
+    cue(hive, tapped.session_id, "second")
+    until(lambda: os.stat(hive.paths(tapped.session_id).claude_stream).st_size > before, "more of Claude's lines")
     kill_and_see_gone(tapped.tap)
+    assert is_alive(tapped.claude)
+    cue(hive, tapped.session_id, "third")
     record = hive.ended(tapped.session_id)
     assert end(record) == ("completed", "exit", 0, None), "Claude Code goes on to its own end, which its witness saw"
     assert hive.all_gone(tapped.session_id)
@@ -240,24 +284,25 @@ def test_a_killed_taps_lines_are_completed_at_the_end(hive: Hive) -> None:
 
 
 def test_a_killed_claude_is_the_true_end_of_the_session(hive: Hive) -> None:
-    tapped = rehearse(hive, "60")
+    tapped = rehearse(hive)
     kill_and_see_gone(tapped.claude)
     assert end(hive.ended(tapped.session_id)) == ("failed", "signal", 137, 9)
+    assert hive.all_gone()  # the last event comes after the record
     assert hive.events(tapped.session_id)[-2]["type"] in ("tap_ended", "resources")
-    assert hive.all_gone()
 
 
 def test_without_a_witness_of_the_tap_nobody_claims_that_claude_ended_well(hive: Hive) -> None:
-    tapped = rehearse(hive, "3")
+    tapped = rehearse_in_acts(hive)
     kill_and_see_gone(tapped.tap_witness)
     assert is_alive(tapped.claude)
+    cue(hive, tapped.session_id, "second", "third")
     assert hive.ended(tapped.session_id)["status"] == "failed"
     assert not is_alive(tapped.claude)
     assert hive.all_gone()
 
 
 def test_stop_and_timeout_end_a_claude_that_outlived_its_tap(hive: Hive) -> None:
-    tapped = rehearse(hive, "60")
+    tapped = rehearse(hive)
     kill_and_see_gone(tapped.tap)
     assert hive.record(tapped.session_id)["status"] == "running"
     assert hive.answer("stop", tapped.session_id) == b"stopped\n"
@@ -266,8 +311,9 @@ def test_stop_and_timeout_end_a_claude_that_outlived_its_tap(hive: Hive) -> None
 
 
 def test_a_rehearsal_completes_though_its_runner_is_killed(hive: Hive) -> None:
-    tapped = rehearse(hive, "2")
+    tapped = rehearse_in_acts(hive)
     kill_and_see_gone(tapped.runner)
+    cue(hive, tapped.session_id, "second", "third")
     record = hive.ended(tapped.session_id)
     assert end(record) == ("completed", "exit", 0, None)
     assert record["usage"]["agents"] > 0
@@ -276,7 +322,7 @@ def test_a_rehearsal_completes_though_its_runner_is_killed(hive: Hive) -> None:
 
 def test_claude_is_ended_when_runner_witness_and_tap_are_killed(hive: Hive) -> None:
     """Nobody is left who could record more than Claude's own witness; stop and reconcile find what goes on."""
-    tapped = rehearse(hive, "60")
+    tapped = rehearse(hive)
     run = hive.run(tapped.session_id)
     kill_and_see_gone(run.witness, run.runner, tapped.tap)
     hive.call("stop", tapped.session_id)
@@ -287,43 +333,34 @@ def test_claude_is_ended_when_runner_witness_and_tap_are_killed(hive: Hive) -> N
 # -- a chain of two steps: claude-flow's init, then its hive, with Claude Code beneath it ------------------------------
 
 TWO_STEPS = """#!/bin/sh
+[ "$2" = init ] && trap 'exit 0' TERM
 echo "$2" >> steps
-trap 'exit 0' TERM
 case $2 in
-init) while [ ! -e go ]; do sleep 0.05; done ;;
-*) trap - TERM; claude -p --output-format stream-json --verbose --seconds 2 "the task" </dev/null ;;
+init) %s ;;
+*) claude -p --output-format stream-json --verbose "the task" </dev/null ;;
 esac
 """
 
 
-def chain(hive: Hive, *words: str) -> str:
-    """A session of the agent claude-flow that is in its first step, until a file `go` is there."""
+def chain(hive: Hive, *words: str, first: str = "while [ ! -e go ]; do sleep 0.05; done") -> str:
+    """A session of the agent claude-flow that is in its first step; by itself until a file `go` is there."""
+    set_stage(hive)
     program = hive.root / "claude-flow"
-    program.write_text(TWO_STEPS)
+    program.write_text(TWO_STEPS % first)
     program.chmod(0o755)
-    hive.env.update(HIVE_CLAUDE_FLOW_BIN=str(program), HIVE_CLAUDE_BIN=f"{SCRIPTS}/hive-rehearsal", IS_SANDBOX="1")
+    hive.env["HIVE_CLAUDE_FLOW_BIN"] = str(program)
     session_id = hive.launch("claude-flow", *words)
     until(lambda: steps(hive, session_id) == ["init"], "the first step")
     return session_id
-
-
-def pending(pid: int) -> list[int]:
-    """The signals that wait to be taken by a process."""
-    mask = int(read_bytes(f"/proc/{pid}/status").partition(b"ShdPnd:")[2].split()[0], 16)
-    return [number for number in range(1, 65) if mask & 1 << (number - 1)]
 
 
 def steps(hive: Hive, session_id: str) -> list[str]:
     return read_bytes(f"{hive.paths(session_id).dir}/steps").decode().split()
 
 
-def go(hive: Hive, session_id: str) -> None:
-    Path(hive.paths(session_id).dir, "go").touch()
-
-
 def test_both_steps_run_and_claudes_end_is_that_of_the_session(hive: Hive) -> None:
     session_id = chain(hive)
-    go(hive, session_id)
+    cue(hive, session_id, "go", "second", "third")
     assert end(hive.ended(session_id)) == ("completed", "exit", 0, None)
     assert steps(hive, session_id) == ["init", "spawn"]
 
@@ -343,27 +380,27 @@ def test_a_keeper_killed_in_the_first_step_leaves_a_lost_session_and_never_a_com
     run = hive.run(session_id)
     kill_and_see_gone(run.runner if keeper == "runner" else run.witness)
     assert hive.record(session_id)["status"] == "running"
-    go(hive, session_id)
+    cue(hive, session_id, "go")
     assert end(hive.ended(session_id))[:2] == ("failed", "lost")
     assert steps(hive, session_id) == ["init"]
     assert hive.all_gone()
 
 
+@pytest.mark.timeout(120)
 def test_a_timeout_in_the_first_step_is_one_though_the_runner_is_killed_in_its_grace(tmp_path: Path) -> None:
     with Hive(tmp_path / "hive", HIVE_STOP_GRACE_S="1.5") as hive:
-        session_id = chain(hive, "--timeout", "1")
-        run = hive.run(session_id)
-        os.kill(run.agent, signal.SIGSTOP)  # deaf to SIGTERM, but not to SIGKILL
-        until(lambda: signal.SIGTERM in pending(run.witness), "SIGTERM for the witness")
-        kill_and_see_gone(run.runner)
-        assert end(hive.ended(session_id))[:2] == ("failed", "timeout")
+        session_id = chain(hive, "--timeout", "6", first=KILLS_ITS_RUNNER["after"])
+        assert end(hive.ended(session_id)) == ("failed", "timeout", 137, 9)
+        assert b"killed\n" in hive.output(session_id)
+        assert steps(hive, session_id) == ["init"]
 
 
 def test_claude_finishes_its_work_though_claude_flow_is_killed(hive: Hive) -> None:
     session_id = chain(hive)
-    go(hive, session_id)
+    cue(hive, session_id, "go")
     until(lambda: hive.events(session_id, "agent_spawned"), "the first agents")
     kill_and_see_gone(hive.run(session_id).agent)
+    cue(hive, session_id, "second", "third")
     record = hive.ended(session_id)
     assert end(record) == ("completed", "exit", 0, None)
     assert [event["type"] for event in hive.events(session_id)].count("result") == 1

@@ -106,6 +106,7 @@ def at_once(console: Console, *requests: tuple[str, ...]) -> list[subprocess.Com
     return [subprocess.CompletedProcess(call.args, call.returncode, out, err) for call, out, err in ended]
 
 
+@pytest.mark.timeout(120)
 def test_sixteen_at_once_make_one_session(console: Console) -> None:
     for round_ in range(2):
         done = at_once(console, *[("--key", f"k{round_}", "task")] * 16)

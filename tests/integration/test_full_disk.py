@@ -19,9 +19,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 128 pages and 500 inodes; only root can make one."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,nr_inodes=500", "tmpfs", place], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,nr_inodes=500", "tmpfs", place], check=True, timeout=50)
     yield place
-    subprocess.run(["umount", "--lazy", place], check=True, timeout=10)
+    subprocess.run(["umount", "--lazy", place], check=True, timeout=50)
 
 
 def fill(place: Path, keep_pages: int) -> Path:
@@ -47,7 +47,7 @@ def whole(console: Console) -> dict[str, str]:
     return {each: record["status"] for each, record in records.items()}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_create_on_a_full_disk_leaves_nothing_at_whichever_step_it_fails(small_disk: Path) -> None:
     console = Console(small_disk / "console")
     first = console.new("x" * 5000)
@@ -67,7 +67,7 @@ def test_a_create_on_a_full_disk_leaves_nothing_at_whichever_step_it_fails(small
     assert first in whole(console)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_change_of_status_on_a_full_disk_happens_whole_or_not_at_all(small_disk: Path) -> None:
     console = Console(small_disk / "console")
     console.seed(20, "x" * 256)  # the index then needs more room than a record

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.integration.console import Console, error_line
-from tests.integration.hive import Hive, until
+from tests.integration.hive import DEADLINE_S, Hive, read_bytes, until
 from tests.integration.mcp_disk import append
 from tests.integration.mcp_server import DataPlane, request
 from tests.integration.ws_server import RelayProcess, ask
@@ -113,6 +113,7 @@ def test_what_is_for_programs_is_json_without_control_characters(
         json.loads(document)
 
 
+@pytest.mark.timeout(180)
 def test_words_of_a_call_that_are_told_back_are_harmless_too(hostile: tuple[Console, str]) -> None:
     console, session_id = hostile
     for words in (
@@ -139,7 +140,7 @@ def test_words_of_a_call_that_are_told_back_are_harmless_too(hostile: tuple[Cons
 def test_no_shell_was_reached_and_the_agent_got_every_byte(hostile: tuple[Console, str]) -> None:
     console, session_id = hostile
     until(lambda: NASTY.encode() in console.output(session_id), "the task, as the agent printed it")
-    environment = [Path(f"/proc/{pid}/environ").read_bytes() for pid in console.processes(session_id)]
+    environment = [read_bytes(f"/proc/{pid}/environ") for pid in console.processes(session_id)]
     (own,) = (words for each in environment if f"NASTY={NASTY}".encode() in (words := each.split(b"\0")))
     assert f"HIVE_SESSION_ID={session_id}".encode() in own, "what names the session is ours to say"
     assert f"HIVE_WORKSPACE={console.layout.workspace}".encode() in own
@@ -221,7 +222,7 @@ def raw_get(port: int, path: str) -> tuple[int, bytes]:
 def exchange(port: int, data: bytes) -> tuple[int, bytes]:
     """The status (0: none) and all bytes of an answer."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as peer:
         peer.sendall(data)
         try:
             while not answer.startswith(b"HTTP/1.1 101 ") and (
@@ -292,7 +293,7 @@ def test_what_follows_a_head_too_soon_is_passed_over_and_not_logged(
     _, relay = servers
     head = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     data = head + more
-    with socket.create_connection(("127.0.0.1", relay.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=DEADLINE_S) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(head) + 4, piece):
             peer.sendall(data[at : at + piece])
@@ -328,8 +329,8 @@ def test_nothing_of_a_path_comes_back_as_a_header_or_goes_into_the_log(
 
 
 def health_port(plane: DataPlane) -> int:
-    found = re.search(r"health on http://127\.0\.0\.1:(\d+)", plane.log)
-    assert found
+    """It is told right after the port that a start waits for."""
+    found = until(lambda: re.search(r"health on http://127\.0\.0\.1:(\d+)/", plane.log), "where its health is told")
     return int(found[1])
 
 

@@ -26,7 +26,7 @@ def whole(console: Console) -> dict[str, str]:
     return {each: str(row["status"]) for each, row in rows.items()}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_create_killed_at_any_step_made_a_whole_session_or_none(console: Console) -> None:
     (bystander,) = console.seed(1)
     for step in range(STEPS):
@@ -47,7 +47,7 @@ def test_a_create_killed_at_any_step_made_a_whole_session_or_none(console: Conso
     assert bystander in whole(console)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_create_with_a_key_killed_at_any_step_is_completed_by_the_retry(console: Console) -> None:
     for step in range(STEPS):
         code = console.kill_at(step, "create", "--key", f"k{step}", "task")
@@ -64,7 +64,7 @@ def test_a_create_with_a_key_killed_at_any_step_is_completed_by_the_retry(consol
     ("walk", "target"),
     [((), "starting"), (("starting",), "running"), (("starting", "running"), "completed"), ((), "failed")],
 )
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_change_of_status_killed_at_any_step_has_happened_or_not(
     console: Console, walk: tuple[str, ...], target: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_change_of_status_killed_at_any_step_has_happened_or_not(
     assert code == 0 and step > 4
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_reindex_killed_at_any_step_leaves_the_old_index_or_the_new(console: Console) -> None:
     ids = console.seed(3)
     for step in range(STEPS):

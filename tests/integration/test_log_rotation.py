@@ -22,17 +22,28 @@ from tests.integration.hive import Hive, children, kill, read_bytes, until
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 ROTATE_BYTES = 300_000
+FLOOD_S = 90.0  # for any flood to end; all is well after a few of them
 LINE = b"line %08d of a flood ..................................................\n"
-# Writes sys.argv[1] lines in SECONDS, from two processes' worth of file descriptors: stdout and stderr share the log.
+# Writes so many lines in so many seconds, through two descriptors: stdout and stderr share the log. It never waits, but it goes
+# slowly while it is far ahead of those that are named: the rotation, or a reader that writes to this file. So on a machine that
+# is slow, or stood still, it is not over before they had their turn.
 FLOOD = """
-import os, sys, time
-total, seconds = map(float, sys.argv[1].split())
-began = time.monotonic()
-for at in range(0, int(total), 50):
-    os.write(1 + at // 50 % 2, b"".join(b"line %08d of a flood ..................................................\\n" % n
-        for n in range(at, min(at + 50, int(total)))))
-    if (ahead := at / total * seconds - (time.monotonic() - began)) > 0:
-        time.sleep(ahead)
+import json, os, sys, time
+lines, seconds, *takers = sys.argv[1].split()
+def rotated():
+    with open(os.environ["HIVE_SESSION_DIR"] + "/telemetry.jsonl", "rb") as file:
+        told = [line for line in file if b'"log_rotated"' in line and line.endswith(b"\\n")]
+    return json.loads(told[-1])["base"] if told else 0
+def taken(by):
+    return rotated() if by == "rotation" else os.stat(by).st_size
+written = 0
+for at in range(0, int(lines), 50):
+    data = b"".join(b"line %08d of a flood ..................................................\\n" % n
+        for n in range(at, min(at + 50, int(lines))))
+    os.write(1 + at // 50 % 2, data)
+    written += len(data)
+    far_ahead = any(written > taken(by) + 500_000 for by in takers)
+    time.sleep(0.2 if far_ahead else 50 / int(lines) * float(seconds))
 """
 
 
@@ -82,17 +93,13 @@ def rotations(hive: Hive, session_id: str) -> list[int]:
 # -- whole runs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)
 def test_a_flood_is_whole_through_logs_and_logs_f(hive: Hive) -> None:
     total = 20_000  # 1.4 MB: within what log and five backups hold
-    session_id = hive.create(hive.python(FLOOD), task=f"{total} 4")
-    followed: list[bytes] = []
-    follower = threading.Thread(target=lambda: followed.append(hive.answer("logs", "-f", session_id)))
-    hive.start(session_id)
-    follower.start()
-    started = hive.ended(session_id)
-    follower.join()
-    assert started["status"] == "completed"
-    assert_same(unheaded(followed[0]), flood(total))
+    session_id = hive.start(hive.create(hive.python(FLOOD), task=f"{total} 4 rotation"))
+    followed = follow(hive, "logs", "-f", session_id)
+    assert hive.ended(session_id)["status"] == "completed"
+    assert_same(unheaded(followed), flood(total))
     assert_same(hive.output(session_id), flood(total))
     assert len(rotations(hive, session_id)) >= 2
     assert rotations(hive, session_id)[-1] + os.stat(hive.paths(session_id).log).st_size == log_end(
@@ -101,12 +108,21 @@ def test_a_flood_is_whole_through_logs_and_logs_f(hive: Hive) -> None:
     assert not os.path.exists(f"{hive.paths(session_id).log}.tmp")
 
 
+def follow(hive: Hive, *words: str) -> bytes:
+    """What `hive-session WORDS…` wrote until nothing of the run was left, not even a rotation that began at its very end."""
+    path = hive.root / "followed"
+    with path.open("wb") as file:
+        follower = hive.begin(*words, stdout=file.fileno())
+        assert follower.wait(FLOOD_S) == 0
+    return path.read_bytes()
+
+
+@pytest.mark.timeout(180)
 def test_a_follower_sees_what_the_backups_no_longer_hold(hive: Hive) -> None:
     hive.env["HIVE_LOG_BACKUPS"] = "2"
     total = 30_000
-    session_id = hive.create(hive.python(FLOOD), task=f"{total} 5")
-    started = hive.call("start", session_id, deadline_s=40)
-    assert_same(unheaded(started.stdout), flood(total))
+    session_id = hive.create(hive.python(FLOOD), task=f"{total} 5 rotation {hive.root}/followed")
+    assert_same(unheaded(follow(hive, "start", session_id)), flood(total))
     kept = hive.output(session_id)
     assert len(kept) < len(flood(total))
     assert_same(kept, flood(total)[-len(kept) :])
@@ -115,26 +131,29 @@ def test_a_follower_sees_what_the_backups_no_longer_hold(hive: Hive) -> None:
     assert names == [log, f"{log}.1", f"{log}.2"]
 
 
+@pytest.mark.timeout(180)
 def test_a_cursor_into_the_log_stays_where_it_is(hive: Hive) -> None:
-    session_id = hive.create(hive.python(FLOOD), task="15000 3")
+    session_id = hive.create(hive.python(FLOOD), task="15000 3 rotation")
     hive.start(session_id)
     first = len(flood(1))
     whole = until(lambda: found if len(found := hive.answer("logs", session_id)) > 100 * first else b"", "100 lines")
-    hive.ended(session_id)
+    hive.ended(session_id, FLOOD_S)
     assert rotations(hive, session_id)
     again = hive.answer("logs", session_id, "--from", str(len(whole) - 10 * first))
     assert_same(again[: 10 * first], whole[-10 * first :])
 
 
+@pytest.mark.timeout(180)
 def test_attempts_share_one_log_with_one_count(hive: Hive) -> None:
     session_id = hive.create(hive.python(FLOOD), task="9000 2")
-    assert hive.call("start", session_id).returncode == 0
-    second = hive.call("resume", session_id)
+    assert hive.call("start", session_id, deadline_s=FLOOD_S).returncode == 0
+    second = hive.call("resume", session_id, deadline_s=FLOOD_S)
     assert second.returncode == 0
     assert_same(unheaded(second.stdout), flood(9000))
     assert_same(hive.output(session_id), flood(9000) * 2)
 
 
+@pytest.mark.timeout(180)
 def test_killing_whoever_rotates_loses_nothing(hive: Hive) -> None:
     total = 20_000
     word = "pump" if renames(hive.layout.log_dir) else "rotate"
@@ -155,7 +174,7 @@ def test_killing_whoever_rotates_loses_nothing(hive: Hive) -> None:
 
     thread = threading.Thread(target=killer)
     thread.start()
-    record = hive.ended(session_id, 60)
+    record = hive.ended(session_id, FLOOD_S)
     done.set()
     thread.join()
     assert record["status"] == "completed"
@@ -163,18 +182,19 @@ def test_killing_whoever_rotates_loses_nothing(hive: Hive) -> None:
     assert_same(hive.output(session_id), flood(total))
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("log_dir", ["renamed"], indirect=True)
 def test_a_pump_outlives_the_runner_and_a_killed_one_is_replaced_by_whoever_took_over(hive: Hive) -> None:
     total = 12_000
     session_id = hive.create(hive.python(FLOOD), task=f"{total} 3")
     hive.start(session_id)
     run = hive.run(session_id)
-    first = next(pid for pid in children(run.runner) if pid != run.witness)
+    (first,) = (pid for pid in children(run.runner) if b"hive_session.pump " in read_bytes(f"/proc/{pid}/cmdline"))
     kill([run.runner])
     until(lambda: hive.runner(session_id) == run.witness, "the witness in its place")
     until(lambda: len(hive.output(session_id)) > len(flood(total)) // 2, "half of the flood, with two pumps there")
     kill([first])
-    assert hive.ended(session_id)["status"] == "completed"
+    assert hive.ended(session_id, FLOOD_S)["status"] == "completed"
     assert_same(hive.output(session_id), flood(total))
     assert hive.all_gone(session_id)
 
@@ -265,6 +285,7 @@ class Scene:
             assert data == self.written[offset:after], f"{why}: at {offset}"
 
 
+@pytest.mark.timeout(180)  # it waits for the disk some hundred times
 @pytest.mark.parametrize("periodic", [False, True], ids=["random", "all lines alike"])
 @pytest.mark.parametrize("backups_before", [0, 1, 4])
 def test_a_rotation_killed_at_any_step_is_read_rightly_and_finished_by_the_next(
@@ -294,6 +315,7 @@ def test_a_rotation_killed_at_any_step_is_read_rightly_and_finished_by_the_next(
     assert fatal > 8
 
 
+@pytest.mark.timeout(300)  # and this some thousand times
 def test_a_rotation_killed_twice_is_finished_by_the_third(log_dir: Path) -> None:
     for first, second in itertools.product(range(1, 24, 2), repeat=2):
         scene = Scene(log_dir / f"{first}-{second}", cut=not renames(log_dir), periodic=True)

@@ -1,6 +1,7 @@
 """All logs of the suite as one stream: what real programs write under a real supervisord, across its rotations."""
 
 import json
+import mmap
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from typing import IO
 import pytest
 
 from tests.integration.console import Console
-from tests.integration.hive import read_bytes, until
+from tests.integration.hive import DEADLINE_S, read_bytes, until
 
 SESSION = "550e8400-e29b-41d4-a716-446655440000"
 SUPERVISORD = """
@@ -41,7 +42,15 @@ stdout_logfile_maxbytes=20KB
 stdout_logfile_backups=5
 redirect_stderr=true
 """
-NUMBERS = "import time\nfor n in range({count}):\n    print(n, 'x' * {width}, flush=True)\n    time.sleep({pause})\n"
+# One write a line, as programs log; so no part of a log begins within a line.
+NUMBERS = """
+import os, sys, time
+for n in range({count}):
+    sys.stdout.write(f"{{n}} {{'x' * 60}}\\n")
+    sys.stdout.flush()
+    time.sleep({pause})
+"""
+LONG_S = 60.0  # for what takes seconds when all is well
 
 
 def place(console: Console, name: str) -> Path:
@@ -91,7 +100,7 @@ def following(console: Console, *words: str) -> Iterator[Path]:
         yield out
         assert call.poll() is None
         call.send_signal(signal.SIGINT)
-        _, said = call.communicate(timeout=10)
+        _, said = call.communicate(timeout=DEADLINE_S)
         assert (call.returncode, said) == (130, b"")
 
 
@@ -108,34 +117,47 @@ def numbers(label: str, output: bytes) -> list[int]:
 # -- rotation ----------------------------------------------------------------------------------------------------------
 
 
+def in_step(out: Path) -> str:
+    """More for the loop of NUMBERS, whose lines have 74 bytes in `out`: all but the last 60 KB were followed, or it waits."""
+    return f"    while n * 74 > os.stat({str(out)!r}).st_size + 60_000: time.sleep(0.01)\n"
+
+
+@pytest.mark.timeout(180)
 def test_no_line_is_missed_or_told_twice_across_rotations_of_supervisord(console: Console) -> None:
     count = 4000
-    with following(console) as out, supervised(console, writer=NUMBERS.format(count=count, width=60, pause=0.0005)):
-        until(lambda: f"writer: {count - 1} x".encode() in out.read_bytes(), "the last line")
-        rotated = {path.name for path in place(console, "mcp").glob("writer.log.*")}
-        assert rotated == {f"writer.log.{number}" for number in range(1, 6)}
+    code = NUMBERS.format(count=count, pause=0.0005)
+    with following(console) as out, supervised(console, writer=code + in_step(out)):
+        until(lambda: f"writer: {count - 1} x".encode() in out.read_bytes(), "the last line", LONG_S)
+        expected = {"writer.log"} | {f"writer.log.{number}" for number in range(1, 6)}
+        until(
+            lambda: {path.name for path in place(console, "mcp").glob("writer.log*")} == expected, "the last rotation"
+        )
         kept = b"".join(path.read_bytes() for path in place(console, "mcp").glob("writer.log*"))
         assert len(kept) < count * 66, "supervisord dropped nothing, so nothing was proven"
     assert numbers("writer", out.read_bytes()) == list(range(count))
 
 
 def test_all_that_supervisord_kept_is_told_afterwards_in_order(console: Console) -> None:
-    with supervised(console, writer=NUMBERS.format(count=1200, width=60, pause=0)):
+    count = 6000  # 390 KB: a supervisord that comes late takes 64 KB at once, and rotates only then
+    with supervised(console, writer=NUMBERS.format(count=count, pause=0)):
         log = str(place(console, "supervisor") / "supervisord.log")
-        until(lambda: b"exited: writer" in read_bytes(log), "its end")
+        until(lambda: b"exited: writer" in read_bytes(log), "its end", LONG_S)
+    parts = [str(place(console, "mcp") / f"writer.log{end}") for end in (".5", ".4", ".3", ".2", ".1", "")]
+    kept = [int(line.split()[0]) for part in parts for line in read_bytes(part).splitlines()]
+    assert sum(map(os.path.exists, parts)) >= 4 and kept[-1] == count - 1
     output = console.answer("logs", "--all")
-    found = numbers("writer", output)
-    assert found == list(range(found[0], 1200)) and len(list(place(console, "mcp").glob("writer.log.*"))) >= 3
+    assert numbers("writer", output) == kept == list(range(kept[0], count))
     said = of("supervisord", output)
     assert any(b"INFO spawned: 'writer'" in line for line in said)
-    assert output.index(b"spawned: 'writer'") < output.index(b"writer: 0 x")
+    assert output.index(b"spawned: 'writer'") < output.index(b"writer: %d x" % kept[0])
 
 
+@pytest.mark.timeout(180)
 def test_supervisord_s_own_log_is_followed_across_its_rotations(console: Console) -> None:
     code = "raise SystemExit(0)"
     with following(console) as out, supervised(console, **{f"short{number}": code for number in range(30)}):
-        until(lambda: len(re.findall(rb"exited: short\d+", out.read_bytes())) == 30, "the end of 30 programs")
-        assert (place(console, "supervisor") / "supervisord.log.1").exists()
+        until(lambda: len(re.findall(rb"exited: short\d+", out.read_bytes())) == 30, "the end of 30 programs", LONG_S)
+        until((place(console, "supervisor") / "supervisord.log.1").exists, "a rotation")
     assert sorted(set(re.findall(rb"spawned: 'short(\d+)'", out.read_bytes())), key=int) == [
         b"%d" % number for number in range(30)
     ]
@@ -155,40 +177,56 @@ def test_a_log_that_was_cleared_or_emptied_in_place_is_followed_on(console: Cons
     assert of("tcp-server", out.read_bytes()) == [b"one", b"two", b"3"]
 
 
+@pytest.mark.timeout(180)
 def test_sessions_are_followed_across_their_rotations_new_ones_too(tmp_path: Path) -> None:
-    code = NUMBERS.format(count=3000, width=60, pause=0.0005)
+    code = NUMBERS.format(count=3000, pause=0.0005)
     with Console(tmp_path / "console", HIVE_LOG_MAX_BYTES="20000") as console, following(console) as out:
         ids = [console.launch(console.python(code)) for _ in range(2)]
         for each in ids:
-            until(lambda each=each: f"{each[:8]}: 2999 x".encode() in out.read_bytes(), "the last line")  # type: ignore[misc]
-            assert os.path.exists(f"{console.paths(each).log}.1")
+            until(lambda each=each: f"{each[:8]}: 2999 x".encode() in out.read_bytes(), "the last line", LONG_S)  # type: ignore[misc]
+            until(lambda each=each: os.path.exists(f"{console.paths(each).log}.1"), "a rotation")  # type: ignore[misc]
             lines = of(each[:8], out.read_bytes())
             assert [int(line.split()[0]) for line in lines if not line.startswith(b"[SESSION")] == list(range(3000))
 
 
+# Writes to a log for ever, and is always so far ahead of its follower that there is more to read, but does not fill the disk.
+FLOOD = """
+import os, time
+data, written = ("y" * 1000 + "\\n").encode() * 100, 0
+with open({log!r}, "ab", buffering=0) as file:
+    while True:
+        written += file.write(data)
+        while written > os.stat({out!r}).st_size + 8_000_000: time.sleep(0.001)
+"""
+
+
 def test_a_flood_of_one_log_keeps_no_other_waiting(console: Console) -> None:
     log, flood = Path(console.layout.log_dir, "supervisor", "supervisord.log"), place(console, "mcp") / "flood.log"
-    code = (
-        f"line = 'y' * 1000 + '\\n'\nwith open({str(flood)!r}, 'a') as file:\n    while True: file.write(line * 100)\n"
-    )
     with following(console) as out:
-        writer = subprocess.Popen([sys.executable, "-c", code])
+        writer = subprocess.Popen([sys.executable, "-c", FLOOD.format(log=str(flood), out=str(out))])
         try:
-            until(lambda: b"flood: yyy" in out.read_bytes()[-200_000:], "the flood")
+            until(lambda: holds(out, b"flood: yyy"), "the flood")
             place(console, "supervisor")
             log.write_text("heard\n", encoding="utf-8")
-            until(lambda: b"supervisord: heard\n" in out.read_bytes(), "a log in a directory that was not there before")
+            until(lambda: holds(out, b"supervisord: heard\n"), "a log in a directory that was not there before")
         finally:
             writer.kill()
             writer.wait()
             flood.unlink()
 
 
+def holds(path: Path, text: bytes) -> bool:
+    """True when `text` is somewhere in a file that may be large."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as found:
+        return found.find(text) >= 0
+
+
 # -- the past ----------------------------------------------------------------------------------------------------------
 
 
 def json_line(second: int, message: str) -> str:
-    return f'{{"time":"2026-11-22T09:00:{second:02}.000+00:00","level":"info","message":"{message}"}}\n'
+    moment = f"2026-11-22T09:{second // 60:02}:{second % 60:02}.000+00:00"
+    return f'{{"time":"{moment}","level":"info","message":"{message}"}}\n'
 
 
 def local(second: int) -> str:
@@ -201,11 +239,13 @@ def test_logs_of_all_sorts_are_merged_by_time(console: Console) -> None:
     mcp, supervisor = place(console, "mcp"), place(console, "supervisor")
     entrypoint = Path(console.layout.log_dir, "entrypoint.log")
     entrypoint.write_text("2026-11-22T09:00:00+00:00 up\nwithout a time\n", encoding="utf-8")
-    (supervisor / "supervisord.log").write_text(f"{local(1)} INFO spawned\n{local(9)} INFO stopped\n", encoding="utf-8")
+    (supervisor / "supervisord.log").write_text(
+        f"{local(1)} INFO spawned\n{local(1809)} INFO stopped\n", encoding="utf-8"
+    )
     (mcp / "tcp-server.log.2").write_text(json_line(2, "first"), encoding="utf-8")
     (mcp / "tcp-server.log.1").write_text(json_line(4, "second"), encoding="utf-8")
-    (mcp / "tcp-server.log").write_text(json_line(6, "third") + "Traceback\n  File\n", encoding="utf-8")
-    (mcp / "ws-bridge-error.log").write_text("2026-11-22T09:00:05.500Z refused", encoding="utf-8")
+    (mcp / "tcp-server.log").write_text(json_line(1806, "third") + "Traceback\n  File\n", encoding="utf-8")
+    (mcp / "ws-bridge-error.log").write_text("2026-11-22T09:30:05.500Z refused", encoding="utf-8")
     Path(console.layout.log_dir, f"hive-{SESSION}.log").write_text("[2026-11-22T09:00:03Z] working\n", encoding="utf-8")
     for number, second in ((2, 2), (1, 4)):
         os.utime(mcp / f"tcp-server.log.{number}", (1_795_338_000 + second,) * 2)
@@ -215,7 +255,8 @@ def test_logs_of_all_sorts_are_merged_by_time(console: Console) -> None:
         "entrypoint", "entrypoint", "supervisord", "tcp-server", "550e8400", "tcp-server", "ws-bridge-error",
         "tcp-server", "tcp-server", "tcp-server", "supervisord",
     ]  # fmt: skip
-    assert "ws-bridge-error: 2026-11-22T09:00:05.500Z refused\n" in output, "though its line has not ended yet"
+    assert "ws-bridge-error: 2026-11-22T09:30:05.500Z refused\n" in output, "though its line has not ended yet"
+    # Half an hour lies between what is older than that and what is not: the call takes its time.
     since = console.answer("logs", "--all", "--since", f"{time.time() - 1_795_338_000 - 4.5}s").decode()
     assert since.splitlines() == output.splitlines()[6:]
 
@@ -321,7 +362,7 @@ def program(console: Console, *argv: str) -> Iterator[tuple[subprocess.Popen[byt
         yield process, int(found[1]), said
         process.terminate()
         said += [first, *events(process.stdout)]
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=DEADLINE_S) == 0
     finally:
         process.kill()
         process.communicate()
@@ -329,7 +370,7 @@ def program(console: Console, *argv: str) -> Iterator[tuple[subprocess.Popen[byt
 
 def exchange(port: int, data: bytes) -> bytes:
     """What a server answers to `data` until it or we end the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as peer:
         peer.sendall(data)
         peer.shutdown(socket.SHUT_WR)
         answer = b""

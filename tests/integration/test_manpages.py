@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hive_session import manpages
-from tests.integration.console import REPOSITORY
+from tests.integration.console import CALL_S, REPOSITORY
 from tests.integration.test_help import COMMANDS as OF_HIVE_SESSION
 
 SCRIPTS = sysconfig.get_path("scripts")
@@ -19,6 +19,8 @@ COMMANDS = [("hive-session", name) for name in OF_HIVE_SESSION]
 COMMANDS += [("hive-suite", name) for name in ("start", "stop", "status", "ctl", "env", "check", "journal")]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PAGES = [(name,) for name in PROGRAMS] + COMMANDS
+
+pytestmark = pytest.mark.timeout(240)  # the first test waits for the help of all of them
 
 each_page = pytest.mark.parametrize("words", PAGES, ids="-".join)
 
@@ -33,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(page: Path) -> str:
     """What a reader sees, on lines that are long enough; any warning of groff fails."""
     call = ["groff", "-man", "-Tutf8", "-ww", "-rLL=2000n", "-P-cbou", str(page)]
-    done = subprocess.run(call, capture_output=True, encoding="utf-8", timeout=20, check=True)
+    done = subprocess.run(call, capture_output=True, encoding="utf-8", timeout=CALL_S, check=True)
     assert done.stderr == ""
     return done.stdout
 
@@ -78,7 +80,7 @@ def test_what_stands_in_for_another_program_has_no_help_of_its_own(name: str) ->
     call = [f"{SCRIPTS}/{name}", "--help"]
     env = {"PATH": "/nonexistent", "HIVE_CLAUDE_BIN": "/bin/echo", "HIVE_CLAUDE_FLOW_BIN": "/bin/echo"}
     env |= {"HIVE_USER": "root"} if os.geteuid() == 0 else {}
-    done = subprocess.run(call, env=env, cwd="/", capture_output=True, encoding="utf-8", timeout=20, check=False)
+    done = subprocess.run(call, env=env, cwd="/", capture_output=True, encoding="utf-8", timeout=CALL_S, check=False)
     assert "GNU coreutils" in done.stdout or done.stdout == "--help\n"
 
 
@@ -87,5 +89,7 @@ def test_man_finds_the_pages_once_the_programs_are_on_the_path(pages: Path, path
     venv = pages.parents[2]
     (venv / "bin").mkdir(exist_ok=True)
     env = {"PATH": f"{venv / 'bin'}:/usr/bin:/bin"}
-    done = subprocess.run(["man", "-w", *path], env=env, capture_output=True, encoding="utf-8", timeout=20, check=False)
+    done = subprocess.run(
+        ["man", "-w", *path], env=env, capture_output=True, encoding="utf-8", timeout=CALL_S, check=False
+    )
     assert done.stdout == f"{pages / '-'.join(path)}.1\n", done

@@ -16,8 +16,13 @@ from typing import Any
 
 import pytest
 
+from tests.integration.hive import stat_fields, until
+
 WAIT_S = 20.0
 BRIDGE = [sys.executable, "-m", "mcp_tcp.bridge"]
+# The bridge with other times than its own: (name in mcp_tcp.bridge.stdio, seconds).
+TIMED = "import mcp_tcp.bridge.stdio as s, mcp_tcp.bridge.__main__ as b\ns.{} = {}\nraise SystemExit(b.main())\n"
+PATIENT = ("ENDING_S", 600)  # what is due at the end is waited for, however slow the machine
 LOST = "was lost before the answer came; it may or may not have been carried out"
 AGREED = {"protocolVersion": "2025-11-25", "capabilities": {"resources": {"subscribe": True}}}
 INITIALIZE = {"id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}}
@@ -32,13 +37,14 @@ def request(request_id: Any, method: str = "tools/call", **params: Any) -> dict[
 
 
 class Client:
-    """A client of the bridge: its stdin, its stdout, its log."""
+    """A client of the bridge: its stdin, its stdout, its log. `timed` is one of the bridge's times, as TIMED has it."""
 
-    def __init__(self, *words: str, **options: Any) -> None:
+    def __init__(self, *words: str, timed: tuple[str, float] | None = None, **options: Any) -> None:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("MCP_", "TCP_"))}
         self.env.update(options.pop("env", {}))
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        self.process = subprocess.Popen([*BRIDGE, *words], env=self.env, **options)
+        program = [sys.executable, "-c", TIMED.format(*timed)] if timed else BRIDGE
+        self.process = subprocess.Popen([*program, *words], env=self.env, **options)
         self._buffer = b""
 
     def say(self, *messages: dict[str, Any]) -> None:
@@ -108,14 +114,19 @@ class Peer:
 
 
 class Server:
-    """A place on TCP where the test itself is the server."""
+    """A place on TCP where the test itself is the server; it refuses until `listen`, and nobody else can have the port."""
 
-    def __init__(self, port: int = 0) -> None:
-        self._sock = socket.create_server(("127.0.0.1", port))
+    def __init__(self) -> None:
+        self._sock = socket.socket()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sock.bind(("127.0.0.1", 0))
         self._sock.settimeout(WAIT_S)
         self.port: int = self._sock.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.peers: list[Peer] = []
+
+    def listen(self) -> None:
+        self._sock.listen()
 
     def accept(self) -> Peer:
         self.peers.append(Peer(self._sock.accept()[0]))
@@ -129,6 +140,14 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
+    with closing(Server()) as server:
+        server.listen()
+        yield server
+
+
+@pytest.fixture
+def away() -> Iterator[Server]:
+    """A server that does not listen yet."""
     with closing(Server()) as server:
         yield server
 
@@ -268,17 +287,15 @@ def test_a_client_that_does_not_read_can_still_write(server: Server, start: Star
 # -- connections that come and go --------------------------------------------------------------------------------------
 
 
-def test_the_client_may_start_before_the_server_and_after_its_first_requests(start: Start) -> None:
-    with closing(Server()) as gone:
-        port = gone.port
-    client = start(f"127.0.0.1:{port}")
+def test_the_client_may_start_before_the_server_and_after_its_first_requests(away: Server, start: Start) -> None:
+    client = start(away.address)
     client.say(INITIALIZE, request(1))
-    assert "refused; trying on" in client.log_until("refused")
-    with closing(Server(port)) as server:
-        peer = server.accept()
-        assert [peer.hear()["id"], peer.hear()["id"]] == [0, 1]
-        peer.answer({"id": 0}, AGREED)
-        assert client.hear()["result"] == AGREED
+    assert "refused; trying on" in client.log_until("trying on")
+    away.listen()
+    peer = away.accept()
+    assert [peer.hear()["id"], peer.hear()["id"]] == [0, 1]
+    peer.answer({"id": 0}, AGREED)
+    assert client.hear()["result"] == AGREED
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -440,7 +457,7 @@ def test_a_server_that_refuses_for_long_is_not_asked_too_often(server: Server, s
         sock.sendall(full)
         sock.close()
     # Full jitter: the waits are anything up to 0.2, 0.4, 0.8 and 1.6 s; below 0.05 s in all in 1 of 400,000 runs.
-    assert 0.05 < times[-1] - times[0] < 3.0 + 5
+    assert 0.05 < times[-1] - times[0] < 3.0 + WAIT_S
     peer = server.accept()
     assert peer.hear()["id"] == 0
     peer.answer({"id": 0}, AGREED)
@@ -451,46 +468,39 @@ def test_a_server_that_refuses_for_long_is_not_asked_too_often(server: Server, s
 # -- no connection -----------------------------------------------------------------------------------------------------
 
 
-def test_a_request_gets_an_error_when_no_server_comes_in_time(start: Start) -> None:
-    with closing(Server()) as gone:
-        address = gone.address
-    client = start(address, "--wait-s", "0.3")
+def test_a_request_gets_an_error_when_no_server_comes_in_time(away: Server, start: Start) -> None:
+    client = start(away.address, "--wait-s", "0.3")
+    client.log_until("trying on")  # else its time may be over before the first attempt is
     began = time.monotonic()
     client.say(request(1))
-    error = client.hear()
-    assert error["error"] == {"code": -32000, "message": f"no connection to {address}: refused; is mcp-tcp running?"}
+    message = f"no connection to {away.address}: refused; is mcp-tcp running?"
+    assert client.hear()["error"] == {"code": -32000, "message": message}
     assert time.monotonic() - began >= 0.3
 
 
-def test_in_an_outage_1000_requests_are_kept_and_more_are_answered_at_once(start: Start) -> None:
-    with closing(Server()) as gone:
-        port = gone.port
-    client = start(f"127.0.0.1:{port}")
-    client.log_until("refused")
+def test_in_an_outage_1000_requests_are_kept_and_more_are_answered_at_once(away: Server, start: Start) -> None:
+    client = start(away.address)
+    client.log_until("trying on")
     client.say(*(request(i) for i in range(1003)))
     assert [client.hear()["id"] for _ in range(3)] == [1000, 1001, 1002]
-    with closing(Server(port)) as server:
-        peer = server.accept()
-        assert [peer.hear()["id"] for _ in range(1000)] == list(range(1000))
+    away.listen()
+    peer = away.accept()
+    assert [peer.hear()["id"] for _ in range(1000)] == list(range(1000))
 
 
-def test_a_server_that_does_not_answer_the_handshake_is_left_within_its_time(
-    server: Server, start: Start, tmp_path: Path
-) -> None:
-    hasty = tmp_path / "hasty.py"
-    hasty.write_text(
-        "import mcp_tcp.bridge.stdio as s, mcp_tcp.bridge.__main__ as b\ns.AUTHENTICATE_S = 0.3\nb.main()\n"
-    )
-    env = {**os.environ, "TCP_AUTH_TOKEN": "secret"}
-    command = [sys.executable, str(hasty), server.address, "--wait-s", "5"]
-    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stderr is not None
-        assert server.accept().hear()["method"] == "authenticate"
-        process.stdin.write(encode(request(1)))
-        process.stdin.flush()
-        assert server.accept().hear()["method"] == "authenticate"
-        process.kill()
-        assert b"no answer to the handshake" in process.stderr.read()
+def test_a_server_that_does_not_answer_the_handshake_is_left_within_its_time(server: Server, start: Start) -> None:
+    client = start(server.address, timed=("AUTHENTICATE_S", 0.3), env={"TCP_AUTH_TOKEN": "secret"})
+    client.say(request(1))
+    for _ in range(2):
+        assert peer_that_is_spoken_to(server).hear()["method"] == "authenticate"
+    client.log_until("no answer to the handshake")
+
+
+def peer_that_is_spoken_to(server: Server) -> Peer:
+    """The next connection on which something comes: a bridge that is held up may find its time over before it speaks."""
+    while not (peer := server.accept()).sock.recv(1, socket.MSG_PEEK):
+        continue
+    return peer
 
 
 # -- the token ---------------------------------------------------------------------------------------------------------
@@ -538,7 +548,7 @@ def end_by(client: Client, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["EOF", "SIGTERM", "SIGINT"])
 def test_at_the_end_what_is_left_is_sent_and_what_is_due_is_waited_for(server: Server, start: Start, how: str) -> None:
-    client = start(server.address)
+    client = start(server.address, timed=PATIENT)
     peer = server.accept()
     client.say(request(1), request(2))
     assert peer.hear()["id"] == 1
@@ -561,37 +571,31 @@ def test_the_wait_at_the_end_is_bounded(server: Server, start: Start, how: str) 
     began = time.monotonic()
     end_by(client, how)
     out, _ = client.end()
-    assert 4.5 < time.monotonic() - began < 8
+    assert time.monotonic() - began > 4.5
     assert "within 5 s of the end of the input" in json.loads(out)["error"]["message"]
 
 
 def test_a_second_signal_ends_it_at_once(server: Server, start: Start) -> None:
-    client = start(server.address)
+    client = start(server.address, timed=PATIENT)
     peer = server.accept()
     client.say(request(1))
     peer.hear()
-    began = time.monotonic()
     client.process.terminate()
     assert peer.line() == b""
     client.process.terminate()
     client.end()
-    assert time.monotonic() - began < 4
 
 
 def test_an_open_listen_request_does_not_hold_up_the_end(server: Server, start: Start) -> None:
-    client = start(server.address)
+    client = start(server.address, timed=PATIENT)
     peer = server.accept()
     client.say(request(1, "subscriptions/listen"))
     peer.hear()
-    began = time.monotonic()
     client.end()
-    assert time.monotonic() - began < 4
 
 
-def test_nothing_to_do_and_no_server_is_an_end_at_once(start: Start) -> None:
-    with closing(Server()) as gone:
-        address = gone.address
-    client = start(address, stdin=subprocess.DEVNULL)
+def test_nothing_to_do_and_no_server_is_an_end_at_once(away: Server, start: Start) -> None:
+    client = start(away.address, timed=PATIENT, stdin=subprocess.DEVNULL)
     assert client.end()[0] == b""
 
 
@@ -610,7 +614,7 @@ def test_stdin_may_be_a_file_and_its_last_line_may_lack_its_end(server: Server, 
     script = tmp_path / "requests"
     script.write_bytes(b"".join(encode(request(i)) for i in range(3000)) + encode(request("last"))[:-1])
     with script.open("rb") as file:
-        client = start(server.address, stdin=file)
+        client = start(server.address, timed=PATIENT, stdin=file)
     peer = server.accept()
     assert [peer.hear()["id"] for _ in range(3001)] == [*range(3000), "last"]
     for request_id in [*range(3000), "last"]:
@@ -621,7 +625,7 @@ def test_stdin_may_be_a_file_and_its_last_line_may_lack_its_end(server: Server, 
 
 def test_stdin_may_be_a_terminal(server: Server, start: Start) -> None:
     outer, inner = os.openpty()
-    client = start(server.address, stdin=inner)
+    client = start(server.address, timed=PATIENT, stdin=inner)
     os.close(inner)
     peer = server.accept()
     os.write(outer, encode(request(1)))
@@ -694,8 +698,11 @@ def test_the_environment_names_the_server(server: Server, start: Start) -> None:
 
 def test_it_sleeps_while_nothing_happens(server: Server, start: Start) -> None:
     client = start(server.address)
-    server.accept()
-    client.log_until("connected")
+    peer = server.accept()
+    client.say(request(1))
+    peer.answer(peer.hear())
+    client.hear()  # the last that it had to do
+    until(lambda: stat_fields(client.process.pid)[0] == "S", "the bridge to sleep")
     switches = Path(f"/proc/{client.process.pid}/status")
 
     def count() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.hive import DEADLINE_S, SCRIPTS, Hive
-from tests.integration.mcp_server import DataPlane, Stage
+from tests.integration.mcp_server import DataPlane, Stage, ending_piped_calls
 
 DOCUMENT = Path(__file__).parents[2] / "docs/clients.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -34,7 +34,9 @@ def block_with(language: str, words: str, port: int) -> str:
 
 
 def run_python(code: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-u", "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    argv = [sys.executable, "-u", "-c", code]
+    # No buffer on our side: of what is in one, select knows nothing.
+    return subprocess.Popen(argv, bufsize=0, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def next_line(process: subprocess.Popen[bytes]) -> str:
@@ -71,8 +73,9 @@ def test_python_with_the_official_package_hears_of_changes_even_after_the_server
 
 @pytest.mark.skipif(shutil.which("nc") is None, reason="needs netcat (apt install netcat-openbsd)")
 def test_the_lines_for_netcat_are_answered(stage: Stage) -> None:
-    script = block_with("", "| nc localhost", stage.plane.port)
-    done = subprocess.run(["sh", "-c", script], capture_output=True, timeout=DEADLINE_S, check=True)
+    with ending_piped_calls(stage.hive, 2.0) as plane:
+        script = block_with("", "| nc localhost", plane.port)
+        done = subprocess.run(["sh", "-c", script], capture_output=True, timeout=DEADLINE_S, check=True)
     tools, sessions = (json.loads(line)["result"] for line in done.stdout.splitlines())
     assert "session_list" in {tool["name"] for tool in tools["tools"]}
     assert [session["session_id"] for session in sessions["sessions"]] == [stage.live]
@@ -92,8 +95,13 @@ def test_the_first_line_of_a_connection_with_a_token_is_the_one_that_is_describe
         for shown, kind in ((token, b'"result"'), ("another", b"it refused the token"), ("", b'"error"')):
             bridge = [sys.executable, "-m", "mcp_tcp.bridge", f"127.0.0.1:{plane.port}"]
             env = {**hive.env, "TCP_AUTH_TOKEN": shown}
-            done = subprocess.run(bridge, input=asked, env=env, capture_output=True, timeout=DEADLINE_S, check=True)
-            assert kind in done.stdout and done.stdout.count(b"\n") == 1
+            with subprocess.Popen(bridge, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                assert process.stdin and process.stdout
+                process.stdin.write(asked)
+                process.stdin.flush()
+                assert kind in process.stdout.readline()  # before the end of its input, from which its time is short
+                assert process.communicate(timeout=DEADLINE_S)[0] == b""
+            assert process.returncode == 0
 
 
 def test_the_configurations_name_the_bridge_and_its_token() -> None:

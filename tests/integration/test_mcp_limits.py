@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.integration.hive import Hive, read_bytes, until
+from mcp_tcp import server
+from tests.integration.hive import DEADLINE_S, Hive, read_bytes, until
 from tests.integration.mcp_disk import append, assert_quiet, locked_database, message_event, rss_bytes, tool_call
-from tests.integration.mcp_server import DataPlane, Json, Line, modern, request
+from tests.integration.mcp_server import DataPlane, Json, Line, ending_piped_calls, modern, request, running_first
 
 MIB = 1 << 20
 PING = request("ping", "good")
 PONG = {"jsonrpc": "2.0", "id": "good", "result": {}}
-LEAVE_S = 5.0  # from SIGTERM to the end
+SUPERVISORS_WAIT_S = 5.0  # from SIGTERM to SIGKILL
 
 
 def assert_lives(line: Line) -> None:
@@ -135,10 +136,14 @@ def test_the_answers_to_one_batch_are_bounded_and_each_request_gets_one(plane: D
 
 def test_a_peer_that_is_silent_is_asked_by_the_kernel_whether_it_is_there(plane: DataPlane) -> None:
     with plane.connect() as line, socket.create_connection(("127.0.0.1", plane.port)) as peer:
-        assert_lives(line)  # both are in
+        assert_lives(line)
         ends = f"0100007F:{plane.port:04X} 0100007F:{peer.getsockname()[1]:04X}"
-        rows = [row for row in read_bytes("/proc/net/tcp").decode().splitlines() if ends in row]
-        assert len(rows) == 1 and rows[0].split()[5].startswith("02:"), rows  # its timer is that of keepalive
+
+        def timer() -> str:
+            (row,) = (row for row in read_bytes("/proc/net/tcp").decode().splitlines() if ends in row)
+            return row.split()[5]
+
+        until(lambda: timer().startswith("02:"), "its timer to be that of keepalive")
 
 
 # -- those who are silent --------------------------------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def test_a_peer_that_is_silent_is_asked_by_the_kernel_whether_it_is_there(plane:
 def test_only_a_piped_call_is_ended_when_it_stays_silent(tmp_path: Path) -> None:
     with (
         Hive(tmp_path / "hive") as hive,
-        DataPlane(hive, env={"MCP_LINGER_S": "0.3"}) as plane,
+        ending_piped_calls(hive, 1.0) as plane,
         plane.connect() as mute,
         plane.connect() as introduced,
         plane.connect() as stateless,
@@ -157,10 +162,9 @@ def test_only_a_piped_call_is_ended_when_it_stays_silent(tmp_path: Path) -> None
         stateless.ask(modern("tools/list"))
         typing.ask(PING)
         typing.ask(PING)
-        for _ in range(3):  # their ends are the clock: each takes the linger
-            with plane.connect() as piped:
-                piped.send(PING)
-                assert [json.loads(line) for line in piped.rest()] == [PONG]
+        with plane.connect() as piped:  # its end is the clock: it takes the linger, and has asked last
+            piped.send(PING)
+            assert [json.loads(line) for line in piped.rest()] == [PONG]
         for line in (mute, introduced, typing):
             assert_lives(line) if line is not mute else line.send(PING)
         assert mute.next() == PONG
@@ -198,16 +202,14 @@ def deaf_peer(plane: DataPlane, requests: int) -> socket.socket:
     return peer
 
 
-# Read by the interpreter before the program: so that the test need not wait for half a minute.
-HURRY = "import mcp_tcp.connection\nmcp_tcp.connection.SLOW_S = {}\n"
+HURRY = "import mcp_tcp.connection\nmcp_tcp.connection.SLOW_S = 1.0\n"
 
 
 @pytest.fixture
 def hurried(tmp_path: Path) -> Iterator[DataPlane]:
-    """A data plane that waits one second for a peer that does not read."""
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    (tmp_path / "sitecustomize.py").write_text(HURRY.format(1.0), encoding="utf-8")
-    with Hive(tmp_path / "hive") as hive, DataPlane(hive, env={"PYTHONPATH": path}) as plane:
+    """A data plane that waits one second for a peer that does not read, and not half a minute."""
+    env = running_first(tmp_path / "hurry", HURRY)
+    with Hive(tmp_path / "hive") as hive, DataPlane(hive, env=env) as plane:
         yield plane
 
 
@@ -313,29 +315,32 @@ def test_sigterm_answers_what_is_pending_ends_subscriptions_and_exits_with_0(pla
         assert [(message["id"], message["result"]["resultType"]) for message in ended] == [("sub", "complete")]
         assert ended[0]["result"]["_meta"] == {"io.modelcontextprotocol/subscriptionId": "sub"}
         assert (legacy.rest(), mute.rest()) == ([], [])
-        assert plane.process.wait(LEAVE_S) == 0
+        assert plane.process.wait(DEADLINE_S) == 0
     with pytest.raises(ConnectionRefusedError):
         plane.connect()
     assert_quiet(plane)
 
 
 def test_while_it_takes_its_leave_nobody_new_is_let_in_and_nobody_can_hold_it_up(plane: DataPlane) -> None:
-    assert plane.process
+    assert plane.process and server.LEAVE_S < SUPERVISORS_WAIT_S
     with deaf_peer(plane, 2000):
         until(lambda: plane.call("server_info")["clients"] == 2, "the peer that does not read to be in")
+        began = time.monotonic()
         plane.process.send_signal(signal.SIGTERM)
         until(lambda: "no new connections" in plane.log, "the server to begin to leave")
         with pytest.raises(ConnectionRefusedError):
             until(lambda: plane.connect().close(), "a new connection to be refused")
-        assert plane.process.poll() is None  # it still waits for the peer
-        assert plane.process.wait(LEAVE_S) == 0
+        waits = plane.process.poll() is None
+        assert waits or time.monotonic() - began > server.LEAVE_S  # for the peer
+        assert plane.process.wait(DEADLINE_S) == 0  # which has half a minute at other times
+        assert time.monotonic() - began > server.LEAVE_S
     assert_quiet(plane)
 
 
 def test_sigint_ends_it_in_the_same_way(plane: DataPlane) -> None:
     assert plane.process
     plane.process.send_signal(signal.SIGINT)
-    assert plane.process.wait(LEAVE_S) == 0
+    assert plane.process.wait(DEADLINE_S) == 0
     assert_quiet(plane)
 
 

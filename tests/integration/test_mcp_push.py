@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import statistics
+import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +29,7 @@ from tests.integration.mcp_disk import (
     spawn_event,
     tool_call,
 )
-from tests.integration.mcp_server import DataPlane, Json, Line, modern, request
+from tests.integration.mcp_server import DataPlane, Json, Line, modern, request, running_first
 
 PING = request("ping", "ping")
 PROMISED_S = 0.05
@@ -92,11 +96,21 @@ def ping(line: Line, version: str) -> Json:
 # -- how soon --------------------------------------------------------------------------------------------------------------
 
 
+# No sweep sees what inotify did not tell: that is never told then, instead of late.
+NO_SWEEPS = "import hive_session.ondisk.sessions\nhive_session.ondisk.sessions.ROUND_S = 6000.0\n"
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Iterator[DataPlane]:
+    """A data plane over an empty workspace that has nothing but inotify to tell what changed."""
+    with Hive(tmp_path / "hive") as hive, DataPlane(hive, env=running_first(tmp_path / "first", NO_SWEEPS)) as plane:
+        yield plane
+
+
 @pytest.mark.parametrize("part", ["sessions", *PARTS])
 @pytest.mark.parametrize("version", ["2025-06-18", MODERN])
-def test_a_change_is_told_within_50_ms_of_the_line_on_disk(
-    plane: DataPlane, session_id: str, version: str, part: str
-) -> None:
+def test_a_change_is_told_within_50_ms_of_the_line_on_disk(prompt: DataPlane, version: str, part: str) -> None:
+    plane, session_id = prompt, prompt.hive.create("rehearsal")
     uri = resource(session_id, part)
     took_s = []
     with subscribed(plane, version, [uri]) as line:
@@ -108,11 +122,11 @@ def test_a_change_is_told_within_50_ms_of_the_line_on_disk(
             assert line.next() == update(version, uri)
             took_s.append(time.monotonic() - began)
     assert statistics.median(took_s) < PROMISED_S, took_s
-    assert max(took_s) < 1, took_s
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", MODERN])
-def test_a_change_of_many_watched_sessions_is_told_within_50_ms_too(plane: DataPlane, version: str) -> None:
+def test_a_change_of_many_watched_sessions_is_told_within_50_ms_too(prompt: DataPlane, version: str) -> None:
+    plane = prompt
     ids = [plane.hive.create("rehearsal") for _ in range(3)]
     uris = [resource(session_id, part) for session_id in ids for part in ("/telemetry", "/log")]
     took_s = []
@@ -153,16 +167,24 @@ def test_only_what_was_subscribed_is_told_and_only_to_whom_it_was(
     plane: DataPlane, session_id: str, version: str
 ) -> None:
     other_id = plane.hive.create("rehearsal")
-    uri = resource(session_id, "/agents")
+    uri, telemetry = resource(session_id, "/agents"), resource(session_id, "/telemetry")
+    plane.call("session_agents", session_id=session_id)  # else any telemetry may be of agents, for all the server knows
     with (
         introduced(plane, version) as unsubscribed,
         plane.connect() as bare,
         subscribed(plane, version, [resource(other_id, "/telemetry")]) as other,
+        subscribed(plane, version, [telemetry]) as witness,
         subscribed(plane, version, [uri]) as line,
     ):
         ping(unsubscribed, version)
-        for number, part in enumerate(("", "/log", "sessions", "/telemetry", "/agents")):
+        for number, part in enumerate(("/log", "", "/telemetry")):
             change(plane.hive, session_id, part, number)
+            assert part == "/log" or witness.next() == update(version, telemetry)
+        for quiet in (unsubscribed, other, line):
+            assert ping(quiet, version)["id"] == "ping"
+        change(plane.hive, session_id, "sessions", 3)
+        assert line.next() == update(version, uri)
+        change(plane.hive, session_id, "/agents", 4)
         assert line.next() == update(version, uri)
         for quiet in (unsubscribed, other, line):
             assert ping(quiet, version)["id"] == "ping"
@@ -300,7 +322,7 @@ def test_a_subscriber_that_does_not_read_is_told_of_many_changes_once(plane: Dat
     uri, answers = resource(session_id, "/telemetry"), 400  # some 18 MB: far more than the kernel takes
     with subscribed(plane, MODERN, [uri]) as line, subscribed(plane, MODERN, [uri]) as witness:
         line.send(b"".join(json.dumps(modern("tools/list", at)).encode() + b"\n" for at in range(answers)))
-        plane.call("server_info")  # by its answer the server has read that
+        _wait_until_full(line)
         for number in range(CHANGES):
             change(plane.hive, session_id, "/telemetry", number)
             assert witness.next() == update(MODERN, uri)
@@ -309,6 +331,18 @@ def test_a_subscriber_that_does_not_read_is_told_of_many_changes_once(plane: Dat
         assert came.count(update(MODERN, uri)) == 1
         assert ping(line, MODERN)["id"] == "ping"
     assert_quiet(plane)
+
+
+def _wait_until_full(line: Line) -> None:
+    """Until the kernel takes no more of what nobody reads."""
+    unread = -1
+
+    def grows() -> bool:
+        nonlocal unread
+        before, unread = unread, struct.unpack("i", fcntl.ioctl(line.fileno(), termios.FIONREAD, bytes(4)))[0]
+        return unread != before or not unread
+
+    until(lambda: not grows(), "the connection to be full")
 
 
 # -- the server is killed --------------------------------------------------------------------------------------------------
@@ -337,12 +371,13 @@ class Follower:
         self.connections += 1
         while len(self.seen) < self.total:
             line.send(tool_call("session_events", session_id=self.session_id, cursor=self.cursor))
+            told_meanwhile = False  # of what came after the page was read, perhaps: it is asked for again
             while "id" not in (answer := line.next()):
-                continue  # told again meanwhile
+                told_meanwhile = True
             page = answer["result"]
             self.seen += [int(event["text"]) for event in page["events"] if event["type"] == "message"]
             self.cursor = page["cursor"]
-            if not page["more"] and len(self.seen) < self.total:
+            if not page["more"] and not told_meanwhile and len(self.seen) < self.total:
                 assert line.next()["method"] == UPDATED
 
 

@@ -30,7 +30,10 @@ DOCKER: dict[str, set[str]] = {
     "stats": {"--no-stream"},
 }
 ELSEWHERE = ("docker ", "git pull", "bin/setup")  # an engine; the network; this very checkout's .venv
-SECTION_S = 50.0
+SECTION_S = 150.0  # a section has up to a dozen calls
+
+pytestmark = pytest.mark.timeout(240)
+
 TASK = "Try the commands of the book"
 
 
@@ -57,7 +60,10 @@ IN_DOCKER = sorted({command for command in COMMANDS if command.startswith("docke
 
 def script(commands: Sequence[str]) -> str:
     """The commands that can run here, each of which must succeed."""
-    return "\n".join(["set -e -o pipefail", *PRELUDE, *(each for each in commands if not each.startswith(ELSEWHERE))])
+    own = [each for each in commands if not each.startswith(ELSEWHERE)]
+    # With 1 tar says what the document warns of: a file changed. A log may do so at any moment.
+    own = [f"{each} || [ $? = 1 ]" if each.startswith("tar -c") else each for each in own]
+    return "\n".join(["set -e -o pipefail", *PRELUDE, *own])
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +82,8 @@ def suite(lasting: Supervised) -> Supervised:
         session = lasting.do("hive-session", "create", "--agent", "rehearsal", TASK).stdout.strip()
         assert lasting.do("hive-session", "start", session, "--seconds", "0").returncode == 0
         lasting.env["id"] = session
+    lasting.ended(lasting.env["id"])  # a section may have resumed it
+    lasting.all_gone(lasting.env["id"])
     return lasting
 
 
@@ -134,9 +142,9 @@ def test_the_words_for_docker_exist(command: str) -> None:
 def test_what_was_copied_comes_back_and_what_ran_meanwhile_is_marked(suite: Supervised) -> None:
     copy, restore = ([command for block in part for command in block] for part in split_backup())
     running = suite.do("hive-session", "create", "--agent", "rehearsal", "It runs while it is copied").stdout.strip()
-    assert suite.do("hive-session", "start", "--detach", running, "--seconds", "40").returncode == 0
+    assert suite.do("hive-session", "start", "--detach", running, "--seconds", "600").returncode == 0
     before = {place: files(place) for place in kept(suite)}
-    done = run(suite, [f"{command} || [ $? = 1 ]" if command.startswith("tar") else command for command in copy])
+    done = run(suite, copy)
     assert done.returncode == 0, done
     assert suite.do("hive-session", "stop", running).returncode == 0
     assert suite.suite("stop").returncode == 0

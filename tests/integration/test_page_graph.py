@@ -15,7 +15,7 @@ from tests.integration.mcp_disk import append, change_record
 from tests.integration.page_browser import await_step, begin, in_order, said
 from tests.integration.ws_server import Json, RelayProcess
 
-pytestmark = [pytest.mark.npm, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.npm, pytest.mark.slow, pytest.mark.timeout(300)]
 
 INKS = {"message": "#6b5fa8", "text": "#e6edf3", "running": "#58a6ff"}  # of the dark theme
 

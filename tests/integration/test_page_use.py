@@ -15,7 +15,7 @@ from tests.integration.mcp_server import rehearse
 from tests.integration.page_browser import await_step, begin, browse, half_played, in_order, said
 from tests.integration.ws_server import RelayProcess
 
-pytestmark = [pytest.mark.npm, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.npm, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LIVE, PLAYED, FAILED, WAITING = "live", "played", "failed", "waiting"
 REASON = "The run fails on purpose with exit code 7."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.console import Console, error_line, reachable_script
+from tests.integration.console import CALL_S, Console, error_line, reachable_script
 from tests.integration.hive import is_alive, until
 
 ARTEFACT = 'echo done; echo text > "$HIVE_OUTPUT_DIR/artefact"'
@@ -19,11 +19,11 @@ ARTEFACT = 'echo done; echo text > "$HIVE_OUTPUT_DIR/artefact"'
 @contextmanager
 def mounted(place: Path, *options: str) -> Iterator[None]:
     """`place` under a mount of these options; only root can."""
-    subprocess.run(["mount", *options, place], check=True, timeout=10)
+    subprocess.run(["mount", *options, place], check=True, timeout=CALL_S)
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", place], check=True, timeout=10)
+        subprocess.run(["umount", "--lazy", place], check=True, timeout=CALL_S)
 
 
 def live_through(console: Console) -> None:
@@ -63,7 +63,7 @@ def test_a_workspace_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_a_plain_user_needs_nobody_s_help(console: Console, tmp_path: Path) -> None:
     console.program = reachable_script(tmp_path / "venv", "nobody")
     agent = console.shell("id -un; exit 7")
-    subprocess.run(["chown", "-R", "nobody", console.root], check=True, timeout=10)
+    subprocess.run(["chown", "-R", "nobody", console.root], check=True, timeout=CALL_S)
 
     def call(*words: str) -> bytes:
         done = console.do(*words, user="nobody")
@@ -96,7 +96,7 @@ def test_a_read_only_workspace_still_tells_the_truth(console: Console) -> None:
     index = Path(console.layout.index)
     workspace = Path(console.layout.workspace)
     with mounted(workspace, "--bind", str(workspace)):
-        subprocess.run(["mount", "-o", "remount,ro,bind", workspace], check=True, timeout=10)
+        subprocess.run(["mount", "-o", "remount,ro,bind", workspace], check=True, timeout=CALL_S)
         before = console.snapshot()
         assert console.do("status", lost).stdout == b"failed\n"
         assert json.loads(console.answer("get", lost))["reason"] == "lost"

@@ -10,6 +10,7 @@ import pytest
 
 from hive_session.lifecycle import FALLBACK_CODES
 from tests.integration.chain import (
+    CHAIN_S,
     Chain,
     asked,
     check_user,
@@ -22,9 +23,10 @@ from tests.integration.hive import kill, read_bytes, stat_fields, until
 from tests.standin.messages_api import MessagesApi
 from tests.standin.scenarios import Scenario
 
-pytestmark = pytest.mark.npm
+pytestmark = [pytest.mark.npm, pytest.mark.timeout(150)]  # what is run here takes seconds to start
 
 SESSION = 3  # of the fields of /proc/PID/stat from the third on: the process session
+UNTIL_GO = "touch working; until [ -e go ]; do sleep 0.1; done"
 HANGS = "touch working; sleep 1000 & exec sleep 1000"
 HANGS_ON = "trap '' TERM; touch working; while :; do sleep 1000; done"
 
@@ -35,14 +37,29 @@ def _the_user_can_run_it() -> None:
 
 
 def working(chain: Chain, session_id: str) -> None:
-    """Return once the tool of HANGS is at its work."""
-    until(lambda: os.path.exists(chain.paths(session_id).at("working")), "the tool")
+    """Return once the tool of HANGS or UNTIL_GO is at its work."""
+    until(lambda: os.path.exists(chain.paths(session_id).at("working")), "the tool", CHAIN_S)
+
+
+def go(chain: Chain, session_id: str) -> None:
+    """Let the tool of UNTIL_GO end."""
+    Path(chain.paths(session_id).at("go")).touch()
 
 
 def streaming(chain: Chain, session_id: str) -> None:
     """Return once the worker of a slow hive has used its tool, and its report is on its way."""
-    until(lambda: "worker-1.txt" in os.listdir(chain.paths(session_id).output), "the worker's file")
-    until(lambda: chain.has_event(session_id, type="agent_status", status="working", tool=None), "its report")
+    until(lambda: "worker-1.txt" in os.listdir(chain.paths(session_id).output), "the worker's file", CHAIN_S)
+    # The queen has such an event, too, when she begins.
+    after_tool = {"status": "working", "tool": None}
+    until(
+        lambda: any(
+            after_tool.items() <= event.items()
+            for event in chain.events(session_id, "agent_status")
+            if event["agent"] != "queen"
+        ),
+        "its report",
+        CHAIN_S,
+    )
 
 
 def witnessed(path: str) -> tuple[int, int | None]:
@@ -153,9 +170,11 @@ def test_stop_ends_every_process_of_the_tree_and_says_cancelled(tmp_path: Path, 
         start = chain.begin("start", session_id)
         working(chain, session_id)
         tree = chain.tree(session_id)
-        sessions = {stat_fields(pid)[SESSION] for pid, _ in tree}
+        # What made the file that we waited for may be ending.
+        sessions = {fields[SESSION] for pid, _ in tree if (fields := stat_fields(pid))}
         assert len(sessions) == 2, "Claude Code's tools are in a process session of their own"
-        assert chain.answer("stop", session_id) == b"stopped\n"
+        # Claude Code has all the time it takes: killed together with its witness, it would leave no exit code behind.
+        assert chain.answer("stop", "--grace", "40", session_id) == b"stopped\n"
         assert still_there(tree) == []
         assert chain.processes(session_id) == []
         record = chain.on_disk(session_id)
@@ -170,8 +189,15 @@ def test_stop_ends_every_process_of_the_tree_and_says_cancelled(tmp_path: Path, 
 @pytest.mark.parametrize("agent", ["claude-flow", "claude"])
 def test_a_timeout_ends_the_session_with_124(tmp_path: Path, agent: str) -> None:
     with MessagesApi("forever") as api, Chain(tmp_path / "chain", api) as chain:
-        session_id = chain.create(agent, "--timeout", "3")
-        assert chain.call("start", session_id).returncode == 124
+        session_id = chain.create(agent, "--timeout", "5")
+        start = chain.begin("start", session_id)
+        runner = chain.run(session_id).runner
+        # However long it takes until both agents are at work, the timeout comes after that.
+        os.kill(runner, signal.SIGSTOP)
+        until(lambda: os.path.exists(chain.paths(session_id).at("ticks.txt")), "the worker's second tool call", CHAIN_S)
+        os.kill(runner, signal.SIGCONT)
+        start.communicate(timeout=CHAIN_S)
+        assert start.returncode == 124
         record = chain.on_disk(session_id)
         assert (record["status"], record["reason"]) == ("failed", "timeout")
         assert chain.call("wait", session_id).returncode == 124
@@ -188,7 +214,7 @@ def test_a_timeout_ends_the_session_with_124(tmp_path: Path, agent: str) -> None
 def test_resume_after_a_stop_goes_on_with_the_conversation(tmp_path: Path, agent: str) -> None:
     with MessagesApi("forever") as first, MessagesApi("hive") as second, Chain(tmp_path / "chain", first) as chain:
         session_id = chain.launch(agent, task="Go on")
-        until(lambda: os.path.exists(chain.paths(session_id).at("ticks.txt")), "the worker's second tool call")
+        until(lambda: os.path.exists(chain.paths(session_id).at("ticks.txt")), "the worker's second tool call", CHAIN_S)
         chain.answer("stop", session_id)
         before = chain.on_disk(session_id)
         made = hive_made(chain, session_id)
@@ -235,13 +261,14 @@ def hive_made(chain: Chain, session_id: str) -> str | None:
 
 @pytest.mark.parametrize("agent", ["claude-flow", "claude"])
 def test_a_killed_tap_costs_no_line_of_telemetry_and_no_truth(tmp_path: Path, agent: str) -> None:
-    scenario = worker_runs("touch working; sleep 2; touch finished")
+    scenario = worker_runs(f"{UNTIL_GO}; sleep 2; touch finished")
     with MessagesApi(scenario) as api, Chain(tmp_path / "chain", api) as chain:
         session_id = chain.launch(agent)
         working(chain, session_id)
         tree = chain.tree(session_id)
         kill([chain.tap(session_id)])
-        record = chain.ended(session_id)
+        go(chain, session_id)
+        record = chain.ended(session_id, CHAIN_S)
         code, _ = witnessed(chain.paths(session_id).claude_exit)
         finished = os.path.exists(chain.paths(session_id).at("finished"))
         # Claude Code can exit with 0 and a success although its worker was ended in the middle.
@@ -254,11 +281,14 @@ def test_a_killed_tap_costs_no_line_of_telemetry_and_no_truth(tmp_path: Path, ag
 
 @pytest.mark.parametrize("agent", ["claude-flow", "claude"])
 def test_a_killed_runner_costs_the_session_nothing(tmp_path: Path, agent: str) -> None:
-    with MessagesApi("slow:3") as api, Chain(tmp_path / "chain", api) as chain:
+    with MessagesApi(worker_runs(UNTIL_GO)) as api, Chain(tmp_path / "chain", api) as chain:
         session_id = chain.launch(agent)
-        streaming(chain, session_id)
+        working(chain, session_id)
         tree = chain.tree(session_id)
-        kill([chain.runner(session_id)])
+        run = chain.run(session_id)
+        kill([run.runner])
+        until(lambda: chain.runner(session_id) == run.witness, "the witness in its place")
+        go(chain, session_id)
         assert chain.call("wait", session_id).returncode == 0
         record = chain.ended(session_id)
         assert (record["status"], record["reason"], record["exit_code"]) == ("completed", "exit", 0)

@@ -14,7 +14,7 @@ import pytest
 
 from hive_session.lifecycle import RESTARTS_MAX
 from tests.integration.console import Console
-from tests.integration.hive import children, is_alive, kill, read_bytes, until
+from tests.integration.hive import CALL_S, children, is_alive, kill, read_bytes, until
 
 FOREVER = "exec sleep 1000"
 ASKS = ("--restart", "on-interrupt")
@@ -44,7 +44,7 @@ class Container:
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode())
         self._process.stdin.flush()
-        until(lambda: os.path.exists(f"{name}.rc"), f"the end of {words}")
+        until(lambda: os.path.exists(f"{name}.rc"), f"the end of {words}", CALL_S)
         return int(read_bytes(f"{name}.rc")), read_bytes(f"{name}.out").decode()
 
     def answer(self, *words: str) -> str:
@@ -157,6 +157,7 @@ def test_what_is_resumed_waits_for_a_slot_like_everybody(tmp_path: Path) -> None
             until(lambda: running() and running() != first, "the next one")
 
 
+@pytest.mark.timeout(150)
 def test_a_crash_loop_ends_after_as_many_attempts_as_are_allowed(console: Console) -> None:
     (session_id,) = crashed(console, (console.shell(FOREVER), ASKS))
     for number in range(1, RESTARTS_MAX + 1):
@@ -193,7 +194,7 @@ def test_one_that_is_stopped_after_it_was_interrupted_stays_so(console: Console)
 def test_two_reconciles_at_once_resume_a_session_once(console: Console) -> None:
     ids = crashed(console, *[(console.shell(FOREVER), ASKS)] * 3)
     calls = [console.begin("reconcile", "--resume", "--json") for _ in range(2)]
-    reports = [json.loads(call.communicate(timeout=20)[0]) for call in calls]
+    reports = [json.loads(call.communicate(timeout=CALL_S)[0]) for call in calls]
     assert sorted(each for report in reports for each in report["resumed"]) == sorted(ids)
     for each in ids:
         until(lambda each=each: console.on_disk(each)["status"] == "running", "the second attempt")  # type: ignore[misc]
@@ -212,9 +213,10 @@ def test_one_that_cannot_be_resumed_keeps_no_other_from_it(console: Console) -> 
 
 
 def test_a_resumed_agent_is_told_nothing_of_supervisord(console: Console) -> None:
-    (session_id,) = crashed(console, (console.shell("env; exec sleep 1000"), ASKS))
+    (session_id,) = crashed(console, (console.shell('env; echo "all of attempt $HIVE_ATTEMPT"; exec sleep 1000'), ASKS))
     console.answer("reconcile", "--resume", env={"SUPERVISOR_SERVER_URL": "unix:///run/s.sock", "KEPT": "kept"})
-    until(lambda: b"KEPT=kept" in console.output(session_id), "its environment")
+    until(lambda: b"\nall of attempt 2\n" in console.output(session_id), "its environment")
+    assert b"KEPT=kept" in console.output(session_id)
     assert b"SUPERVISOR" not in console.output(session_id)
 
 
@@ -299,7 +301,7 @@ def zombies(inside: int) -> list[str]:
         ["nsenter", "-t", str(inside), "-p", "-m", "ps", "-eo", "stat,pid,comm", "--no-headers"],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=CALL_S,
         check=True,
     )
     return [line for line in done.stdout.splitlines() if line.startswith("Z")]
@@ -325,12 +327,14 @@ def test_supervisord_as_process_1_collects_what_nobody_else_does(console: Consol
         until(lambda: os.path.exists(f"{console.root}/pid"), "supervisord")
         session_id = console.create(console.python(ORPHANS))
         enter = ["nsenter", "-t", str(first), "-p", "-m", f"{scripts}/hive-session", "start", "--detach", session_id]
-        subprocess.run(enter, env=console.env, check=True, timeout=20, capture_output=True)
+        subprocess.run(enter, env=console.env, check=True, timeout=CALL_S, capture_output=True)
         until(lambda: b"up" in console.output(session_id), "its children")
         runner = next(pid for pid in children(first) if b"hive_session.runner" in read_bytes(f"/proc/{pid}/cmdline"))
         kill([runner])
         until(lambda: not is_alive(runner), "the end of the runner")
+        until(lambda: len(children(first)) == 21, "the witness and the 20 that escaped, as children of process 1")
         Path(console.paths(session_id).dir, "end").touch()
+        until(lambda: len(children(first)) == 1, "the end of those 20")
         until(lambda: not zombies(first), "the end of all zombies")
     finally:
         kill(children(outer.pid))

@@ -21,16 +21,23 @@ def hive(tmp_path: Path) -> Iterator[Hive]:
 def test_the_figures_of_a_run_are_those_of_its_tree(hive: Hive) -> None:
     code = f"""
 import os, subprocess, sys, time
+def wait_for(name):
+    while not os.path.exists(name): time.sleep(0.05)
 held = b"x" * {64 * MIB}
+wait_for("measured")
 while time.process_time() < 0.7: pass
 with open("written", "wb") as file:
     file.write(held[:{8 * MIB}]); file.flush(); os.fsync(file.fileno())
 subprocess.run(["dd", "if=/dev/zero", "of=child", "bs=1M", "count=4", "conv=fsync"], stderr=subprocess.DEVNULL)
-print("done", flush=True)
-time.sleep(2.5)
+wait_for("measured again")
 """
-    session_id = hive.create(hive.python(code), "--timeout", "60")
-    assert hive.call("start", session_id).returncode == 0
+    session_id = hive.start(hive.create(hive.python(code)))
+    directory = Path(hive.paths(session_id).dir)
+    until(lambda: hive.events(session_id, "resources"), "the first sample")
+    (directory / "measured").touch()
+    until(lambda: hive.events(session_id, "resources")[-1]["write_bytes"] >= 12 * MIB, "a sample of all that it wrote")
+    (directory / "measured again").touch()
+    assert hive.call("wait", session_id).returncode == 0
     samples = hive.events(session_id, "resources")
     assert all(isinstance(value, int) for sample in samples for key, value in sample.items() if key != "type")
     alive = samples[:-1]

@@ -89,6 +89,7 @@ def test_the_next_is_the_one_of_the_highest_priority_and_then_the_oldest(hive: H
 def test_who_waits_is_starting_and_start_says_queued(hive: Hive) -> None:
     agent = hive.shell(WORK)
     launch(hive, agent, "first")
+    until(lambda: order(hive) == ["+ first"], "the first")
     session_id = hive.create(agent, task="second")
     assert hive.call("start", "--detach", session_id).stderr.decode().splitlines()[-1] == f"{session_id} queued"
     assert hive.record(session_id)["status"] == "starting"
@@ -134,6 +135,7 @@ def test_a_killed_runner_and_witness_keep_their_slot_while_their_agent_works(hiv
     agent = hive.shell(WORK)
     first = launch(hive, agent, "first")
     launch(hive, agent, "second")
+    until(lambda: order(hive) == ["+ first"], "the first")
     run = hive.run(first)
     kill([run.runner, run.witness])
     until(lambda: not (is_alive(run.runner) or is_alive(run.witness)), "their end")
@@ -152,6 +154,7 @@ def test_a_takeover_by_the_witness_keeps_the_slot(hive: Hive) -> None:
     agent = hive.shell(WORK)
     first = launch(hive, agent, "first")
     launch(hive, agent, "second")
+    until(lambda: order(hive) == ["+ first"], "the first")
     run = hive.run(first)
     kill([run.runner])
     until(lambda: hive.runner(first) == run.witness, "the witness in its place")
@@ -222,12 +225,17 @@ def test_a_live_ticket_ahead_is_waited_for_and_a_taken_slot_too(tmp_path: Path) 
 
 @pytest.fixture
 def woken() -> Iterator[Callable[[], bool]]:
-    """Whether this process was woken since it last asked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-    yield lambda: signal.sigtimedwait([signal.SIGCHLD], 0) is not None
-    while signal.sigtimedwait([signal.SIGCHLD], 0):
-        pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Whether this process was woken since it last asked. Told by a handler: what is blocked another thread may take."""
+    wakes: list[int] = []
+
+    def ask() -> bool:
+        found = bool(wakes)
+        wakes.clear()
+        return found
+
+    before = signal.signal(signal.SIGCHLD, lambda number, _frame: wakes.append(number))
+    yield ask
+    signal.signal(signal.SIGCHLD, before)
 
 
 def test_who_leaves_the_queue_or_a_slot_wakes_the_first_that_lives(tmp_path: Path, woken: Callable[[], bool]) -> None:

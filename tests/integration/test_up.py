@@ -48,10 +48,12 @@ def ask(suite: Supervised, *words: str) -> Done:
 
 
 def found(pattern: re.Pattern[str], said: Path) -> re.Match[str]:
-    return until(lambda: pattern.search(said.read_text(encoding="utf-8")), pattern.pattern)
+    """Where it says so, once it does; what is being written may end within a character."""
+    return until(lambda: pattern.search(said.read_text(encoding="utf-8", errors="replace")), pattern.pattern, CALL_S)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_lines_it_prints_show_the_running_agents_and_the_suite_is_left_running(suite: Supervised) -> None:
     with up(suite, "Show it") as (call, said):
         command = found(LINE, said)[3]
@@ -62,10 +64,10 @@ def test_the_lines_it_prints_show_the_running_agents_and_the_suite_is_left_runni
             agents = json.loads(done.stdout)["result"]["agents"]
             return {agent["role"] for agent in agents if agent["status"] in ("working", "waiting")}
 
-        with urllib.request.urlopen(found(PAGE, said)[1], timeout=5) as answered:
+        with urllib.request.urlopen(found(PAGE, said)[1], timeout=30) as answered:
             assert b"<title>" in answered.read()
         until(lambda: roles() == {"queen", "worker"}, "a queen and a worker in the answer")
-        assert call.wait(timeout=40) == 0
+        assert call.wait(CALL_S) == 0
     assert "bin/up --stop" in said.read_text(encoding="utf-8")
     pids = suite.pids()
     until(lambda: suite.states()["reconcile"] == "EXITED", "the end of reconcile")
@@ -85,6 +87,7 @@ def test_the_lines_it_prints_show_the_running_agents_and_the_suite_is_left_runni
     assert gone.returncode == 3 and "does not run" in gone.stderr
 
 
+@pytest.mark.timeout(180)
 def test_whoever_kills_it_kills_neither_the_suite_nor_the_session(suite: Supervised) -> None:
     gate = suite.root / "gate"
     agent = suite.shell(f"while [ ! -e {gate} ]; do sleep 0.05; done; exit 7")
@@ -92,6 +95,7 @@ def test_whoever_kills_it_kills_neither_the_suite_nor_the_session(suite: Supervi
         found(LINE, said)
         (session_id,) = until(lambda: list(suite.index()), "a session")
         run = suite.run(session_id)
+        until(lambda: suite.on_disk(session_id)["status"] == "running", "its runner's word in the record")
         os.killpg(call.pid, signal.SIGHUP)
         os.killpg(call.pid, signal.SIGKILL)
         call.wait()
@@ -101,6 +105,7 @@ def test_whoever_kills_it_kills_neither_the_suite_nor_the_session(suite: Supervi
     assert suite.ended(session_id)["exit_code"] == 7
 
 
+@pytest.mark.timeout(180)
 def test_without_the_whole_suite_the_session_runs_all_the_same(suite: Supervised) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

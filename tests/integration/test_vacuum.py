@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.console import Console
+from tests.integration.console import CALL_S, Console
 
 
 def swell(path: Path) -> int:
@@ -56,7 +56,7 @@ def test_a_write_ahead_log_is_folded_in(console: Console, done: str) -> None:
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA journal_mode=WAL'); "
         "c.execute(\"INSERT INTO kept VALUES ('late')\"); c.commit(); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], timeout=10)
+    subprocess.run([sys.executable, "-c", script, str(path)], timeout=CALL_S)
     assert Path(f"{path}-wal").stat().st_size > 0
     console.answer("vacuum", done)
     assert not Path(f"{path}-wal").exists() or Path(f"{path}-wal").stat().st_size == 0

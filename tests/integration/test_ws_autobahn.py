@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.autobahn import suite
-from tests.integration.hive import Hive, until
+from tests.integration.hive import DEADLINE_S, Hive, until
 
 LISTENING = re.compile(r"listening on 127\.0\.0\.1:(\d+)")
 SECTIONS = {"1", "2", "3", "4", "5", "6", "7", "10", "12", "13"}
@@ -34,7 +34,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
             assert relay.poll() is None, said.read_text(encoding="utf-8")[-2000:]
         finally:
             relay.terminate()
-            relay.wait(10)
+            relay.wait(DEADLINE_S)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from websockets.frames import Frame, Opcode
 from hive_session.ondisk.layout import SessionPaths
 from tests.integration.hive import DEADLINE_S, Hive, until
 from tests.integration.mcp_disk import append, message_event
-from tests.integration.ws_server import Json, RelayProcess, ask, heard
+from tests.integration.ws_server import Json, Lateness, RelayProcess, ask, heard
 
 PACE_S = 0.01  # between two lines
 USUAL_LINES = 100  # by which the usual delay is measured
@@ -299,30 +299,35 @@ def test_a_neighbour_is_served_within_its_usual_delay_while_another(
     with Neighbour(hive, relay) as neighbour:
         usual = median(neighbour.delays_s)
         before = len(neighbour.delays_s)
-        misbehave(relay, paths)
-        neighbour.served(5)
-        meanwhile = neighbour.delays_s[before:]
-    assert median(meanwhile) < max(USUALLY_S, 3 * usual), (median(meanwhile), usual)
-    assert max(meanwhile) < LONGEST_S, max(meanwhile)
+        with Lateness() as late:
+            misbehave(relay, paths)
+            neighbour.served(5)
+            meanwhile = neighbour.delays_s[before:]
+            longest_late, usually_late = late.longest_s, late.usual_s
+    # From line to frame three wait for their turn: the relay, the neighbour's reader, and the neighbour.
+    assert median(meanwhile) < max(USUALLY_S, 3 * usual) + 3 * usually_late, (median(meanwhile), usual, usually_late)
+    assert max(meanwhile) < LONGEST_S + longest_late, (max(meanwhile), longest_late)
 
 
 @pytest.mark.slow
 def test_a_peer_that_is_half_gone_is_dropped_after_two_pings_and_its_neighbour_is_served(hive: Hive) -> None:
-    with RelayProcess(hive, env={"WS_PING_S": "1"}) as relay, Neighbour(hive, relay) as neighbour:
+    relay = RelayProcess(hive, env={"WS_PING_S": "1"})
+    with relay, Neighbour(hive, relay) as neighbour, Lateness() as late:
         half_gone = [deaf_peer(relay) for _ in range(10)]
-        assert relay.json("/healthz")["clients"] == 11
         began, before = time.monotonic(), len(neighbour.delays_s)
         until(lambda: relay.json("/healthz")["clients"] == 1, "the others to be dropped")
-        assert (
-            time.monotonic() - began < 12
-        )  # 5 on an idle machine: to the ping, to its timeout, to the end of the closing handshake
+        # 5 on an idle machine: to the ping, to its timeout, to the end of the closing handshake.
+        assert time.monotonic() - began < 12 + late.longest_s
         neighbour.served(5)
-        assert max(neighbour.delays_s[before:]) < LONGEST_S
+        assert max(neighbour.delays_s[before:]) < LONGEST_S + late.longest_s
         for each in half_gone:
+            while each.recv(1 << 16):  # pings, and then the end of the connection
+                continue
             each.close()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_who_reads_nothing_for_30_s_is_closed_with_1013(relay: RelayProcess, stuck: socket.socket) -> None:
     closed = b'hive_relay_turned_away_total{reason="stuck"} 1\n'
     until(lambda: closed in relay.get("/metrics")[2], "the relay to give it up", 45)

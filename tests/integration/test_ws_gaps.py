@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ STALL_BYTES = 4 << 20  # written while a slow viewer reads nothing: more than th
 LITTLE_BYTES = 4096  # that the kernel takes for a viewer which does not read
 LOOK_S = 0.2
 PACE_S = 0.02  # between two attempts to reach a relay that is away
+WRITTEN_S = 60.0  # for all events to be written, which takes eight seconds, and for a copy to have them all
 
 # Appends so many events to a file in bursts of some hundred lines, each burst in one write.
 WRITER = """
@@ -64,6 +65,11 @@ class Copy:
         self._words: Json = {}
         self._asked = 0
         self._heard = 0  # number of the last subscription that was acknowledged
+
+    @property
+    def is_there(self) -> bool:
+        """What it asked for last was acknowledged."""
+        return 0 < self._asked == self._heard
 
     def saying(self, **words: Any) -> "Copy":
         """Has these words in its subscriptions."""
@@ -166,7 +172,7 @@ def figure(relay: RelayProcess, name: str) -> float:
 
 
 class Visitor(threading.Thread):
-    """A copy that is dropped at random and comes back; a slow one stops reading now and then too."""
+    """A copy that is dropped at random and comes back; a slow one stops reading too, at once and later at random."""
 
     def __init__(self, copy: Copy, path: str, seed: int, slow: bool, ended: Callable[[], bool]) -> None:
         super().__init__(daemon=True)
@@ -196,7 +202,7 @@ class Visitor(threading.Thread):
                     return
                 with suppress(TimeoutError):
                     self.copy.read(viewer, LOOK_S)
-                if self._slow and self._dice.random() < 0.05 and self._is_live():
+                if self._slow and self._dice.random() < (0.05 if self.copy.gaps else 1) and self._is_live():
                     self._stall()
             if self._dice.random() < 0.5:
                 viewer.socket.shutdown(socket.SHUT_RDWR)
@@ -206,16 +212,16 @@ class Visitor(threading.Thread):
 
     def _stall(self) -> None:
         end = os.path.getsize(self._path) + STALL_BYTES
-        until(lambda: self._ended() or os.path.getsize(self._path) >= end, "the file to grow")
+        until(lambda: self._ended() or os.path.getsize(self._path) >= end, "the file to grow", WRITTEN_S)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_five_viewers_that_come_and_go_write_100_000_events_anew_though_the_relay_is_killed(
     hive: Hive, paths: SessionPaths
 ) -> None:
-    with RelayProcess(hive) as relay:
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, paths.telemetry, str(EVENTS), "7"])
+    with RelayProcess(hive) as relay, ExitStack() as stack:
+        writer: subprocess.Popen[bytes] | None = None
         copies = [
             Copy(relay, paths.id),
             Copy(relay, paths.id, compression=None),
@@ -224,29 +230,38 @@ def test_five_viewers_that_come_and_go_write_100_000_events_anew_though_the_rela
             Copy(relay, paths.id, compression=None).saying(filters={"update_frequency_hz": 5}),
         ]
         visitors = [
-            Visitor(copy, paths.telemetry, seed, seed >= 3, lambda: writer.poll() is not None)
+            Visitor(copy, paths.telemetry, seed, seed >= 3, lambda: writer is not None and writer.poll() is not None)
             for seed, copy in enumerate(copies)
         ]
-        try:
-            for each in visitors:
-                each.start()
-            until(lambda: os.path.getsize(paths.telemetry) > 6 << 20, "the middle of the events")
-            relay.kill()
-            relay.start()
-            assert writer.wait(60) == 0
-            for each in visitors:
-                each.join(DEADLINE_S)
-                assert each.failure is None, repr(each.failure)
-                assert not each.is_alive(), len(each.copy.file)
-        finally:
-            writer.kill()
-            writer.wait()
+        for each in visitors:
+            each.start()
+        until(lambda: all(copy.is_there for copy in copies[3:]), "the slow ones to be there before there is much")
+        writer = stack.enter_context(writing(paths))
+        until(lambda: os.path.getsize(paths.telemetry) > 6 << 20, "the middle of the events", WRITTEN_S)
+        relay.kill()
+        relay.start()
+        assert writer.wait(WRITTEN_S) == 0
+        for each in visitors:
+            each.join(WRITTEN_S)
+            assert each.failure is None, repr(each.failure)
+            assert not each.is_alive(), len(each.copy.file)
         assert_quiet(relay)
     whole = read_bytes(paths.telemetry)
     assert whole.count(b"\n") >= EVENTS
     assert [copy.file == whole for copy in copies] == [True] * 5
     assert min(copy.joins for copy in copies) >= 3 and sum(copy.joins for copy in copies) >= 30
     assert min(copy.gaps for copy in copies[3:]) >= 1, [copy.gaps for copy in copies]
+
+
+@contextmanager
+def writing(paths: SessionPaths) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that writes all the events; it ends with the block."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, paths.telemetry, str(EVENTS), "7"])
+    try:
+        yield writer
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_what_a_viewer_that_stalls_does_not_get_is_named_and_comes_when_asked_for(

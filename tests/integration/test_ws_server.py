@@ -27,11 +27,12 @@ from hive_session.ondisk.layout import SessionPaths
 from tests.integration.hive import DEADLINE_S, Hive, until
 from tests.integration.mcp_disk import append, message_event
 from tests.integration.mcp_server import rehearse
-from tests.integration.ws_server import RelayProcess, ask, heard
+from tests.integration.ws_server import Lateness, RelayProcess, ask, heard
 
 TOKEN = "s3cret&of the=hive"
 QUOTED = "s3cret%26of%20the%3Dhive"
 FAR = "http://evil.example"
+HELD = 228  # connections that a relay has at once: of a hundred viewers, and of so many others
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,14 @@ def done(hive: Hive) -> SessionPaths:
     """A rehearsal that has ended."""
     session_id = rehearse(hive, "--seconds", "0")
     hive.ended(session_id)
+    hive.all_gone(session_id)  # its telemetry ends after its record
     return hive.paths(session_id)
 
 
 @pytest.fixture(scope="module")
 def relay(hive: Hive, done: SessionPaths) -> Iterator[RelayProcess]:
     with RelayProcess(hive) as relay:
+        until(lambda: relay.get("/readyz")[0] == 200, "the relay to be ready")
         yield relay
         assert "Traceback" not in relay.log, relay.log
 
@@ -205,9 +208,10 @@ def test_who_guesses_waits_and_who_has_the_token_does_not(hive: Hive) -> None:
         began = time.monotonic()
         assert relay.get("/api/sessions?token=wrong-one")[0] == 401
         assert time.monotonic() - began >= 1
-        began = time.monotonic()
-        assert relay.get(f"/api/sessions?token={QUOTED}")[0] == 200
-        assert time.monotonic() - began < 1
+        with Lateness() as late:
+            began = time.monotonic()
+            assert relay.get(f"/api/sessions?token={QUOTED}")[0] == 200
+            assert time.monotonic() - began < 1 + late.longest_s
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ def test_who_guesses_waits_and_who_has_the_token_does_not(hive: Hive) -> None:
 
 def test_health_and_readiness_and_figures(relay: RelayProcess) -> None:
     assert relay.json("/healthz")["status"] == "ok"
-    until(lambda: relay.get("/readyz")[0] == 200, "the relay to be ready")
+    assert relay.json("/readyz")["ready"] is True
     with relay.connect() as viewer:
         ask(viewer, action="ping")
         status, headers, body = relay.get("/metrics")
@@ -346,7 +350,9 @@ def test_sessions_come_page_by_page_the_newest_first(hive: Hive, relay: RelayPro
 
 
 def test_one_session_comes_with_its_agents(relay: RelayProcess, done: SessionPaths) -> None:
-    found = relay.json(f"/api/sessions/{done.id}")
+    path = f"/api/sessions/{done.id}"
+    until(lambda: relay.json(path)["cursor"] == os.path.getsize(done.telemetry), "the relay to have read all of it")
+    found = relay.json(path)
     assert found["session"]["status"] == "completed" and found["session"]["agents"] == len(found["agents"]) > 1
     assert found["cursor"] == os.path.getsize(done.telemetry)
     assert {agent["agent_id"].partition("/")[0] for agent in found["agents"]} == {done.id}
@@ -442,7 +448,7 @@ def rss_bytes(relay: RelayProcess) -> int:
 def test_ten_thousand_subscribes_of_one_client_cost_the_others_little(relay: RelayProcess, done: SessionPaths) -> None:
     text = json.dumps({"action": "subscribe", "session_id": done.id, "snapshot": False}).encode()
     flood = Frame(Opcode.TEXT, text).serialize(mask=True) * 10_000
-    with relay.connect(compression=None) as viewer, relay.connect(compression=None) as other:
+    with relay.connect(compression=None) as viewer, relay.connect(compression=None) as other, Lateness() as late:
         viewer.socket.settimeout(0.01)
         left = memoryview(flood)
         longest = 0.0
@@ -454,7 +460,7 @@ def test_ten_thousand_subscribes_of_one_client_cost_the_others_little(relay: Rel
             began = time.monotonic()
             assert ask(other, action="ping")["type"] == "pong"
             longest = max(longest, time.monotonic() - began)
-        assert longest < 0.5
+        assert longest < 0.5 + late.longest_s
         viewer.socket.settimeout(None)
         answers = sum(json.loads(viewer.recv(DEADLINE_S))["type"] == "subscribed" for _ in range(10_000))
         assert answers == 10_000
@@ -495,25 +501,41 @@ def handshaken(relay: RelayProcess) -> socket.socket:
 def test_a_peer_that_answers_no_ping_is_dropped(hive: Hive) -> None:
     with RelayProcess(hive, "--ping-s", "1") as relay:
         silent = handshaken(relay)
-        assert relay.json("/healthz")["clients"] == 1
         with relay.connect() as viewer:
             until(lambda: relay.json("/healthz")["clients"] == 1, "the silent one to be dropped")
             assert ask(viewer, action="ping")["type"] == "pong"
+            while silent.recv(1 << 16):  # pings, and then the end of the connection
+                continue
         silent.close()
 
 
 def test_a_head_that_never_ends_and_too_many_connections_keep_nobody_out(relay: RelayProcess) -> None:
-    idle = [relay.socket() for _ in range(300)]
-    try:
-        for each in idle[:50]:
-            each.sendall(b"GET /ws HTT")
-        with pytest.raises(AssertionError):  # they hold all there is, for five seconds at most
-            until(lambda: _answers(relay), "an answer", 1)
-        until(lambda: _answers(relay), "an answer", 20)
-    finally:
-        for each in idle:
-            each.close()
+    with ExitStack() as stack:
+        idle = [stack.enter_context(_idle(relay, begins=number < 50)) for number in range(300)]
+        until(lambda: _answers(relay), "an answer")
+        left = [each for each in idle if not _is_parted(each)]
+        assert len(left) < HELD, "they hold all there is, for five seconds at most"
     assert well(relay)
+
+
+def _idle(relay: RelayProcess, *, begins: bool) -> socket.socket:
+    """A connection on which no more comes than the beginning of a head."""
+    peer = relay.socket()
+    if begins:
+        peer.sendall(b"GET /ws HTT")
+    return peer
+
+
+def _is_parted(peer: socket.socket) -> bool:
+    """The relay has ended a connection."""
+    peer.setblocking(False)
+    try:
+        peer.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:  # in a hurry
+        return True
+    return True
 
 
 def _answers(relay: RelayProcess) -> bool:
@@ -545,12 +567,13 @@ def test_sigterm_closes_everybody_with_1001_in_time_and_exits_0(hive: Hive, done
         for viewer in viewers:
             ask(viewer, action="subscribe", session_id=done.id)
         stuck, idle = handshaken(relay), relay.socket()
+        late = stack.enter_context(Lateness())
         began = time.monotonic()
         assert relay.process
         relay.process.send_signal(signal.SIGTERM)
         assert [close_code(viewer) for viewer in viewers] == [1001] * 5
         assert relay.process.wait(DEADLINE_S) == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 5 + late.longest_s
         stuck.close()
         idle.close()
         assert "Traceback" not in relay.log, relay.log
@@ -564,9 +587,10 @@ def test_a_relay_whose_viewer_never_reads_ends_in_time_too(hive: Hive, done: Ses
         with pytest.raises(TimeoutError):
             while True:
                 peer.send(Frame(Opcode.TEXT, text).serialize(mask=True) * 100)
-        began = time.monotonic()
-        assert relay.stop() == 0
-        assert time.monotonic() - began < 5
+        with Lateness() as late:
+            began = time.monotonic()
+            assert relay.stop() == 0
+            assert time.monotonic() - began < 5 + late.longest_s
         peer.close()
 
 

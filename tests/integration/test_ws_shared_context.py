@@ -20,7 +20,7 @@ from tests.integration.mcp_disk import append, message_event, spawn_event
 from tests.integration.ws_server import Json, RelayProcess
 from tests.npm import WS_MODULES
 
-pytestmark = pytest.mark.npm
+pytestmark = [pytest.mark.npm, pytest.mark.timeout(180)]
 END = "this is the end"
 BURSTS = 160
 PACE_S = 0.015  # between bursts: the context begins anew once a second at most, and is to do so some times
@@ -140,6 +140,12 @@ def told_the_end(viewer: Viewer) -> bool:
     return bool(viewer.texts) and any(END in text for text in viewer.texts[-3:])
 
 
+def told_of(viewer: Viewer, number: int) -> bool:
+    """It was told of a burst, so that the next one comes in a message of its own."""
+    viewer.read()
+    return any(f'"text":"{number} ' in text for text in viewer.texts[-9:])
+
+
 def news(viewer: Viewer) -> list[str]:
     """What it was told of the session, up to the end; the acknowledgement comes before all that."""
     kinds = [json.loads(text)["type"] for text in viewer.texts]
@@ -183,6 +189,7 @@ def test_all_of_a_group_hear_the_same_from_when_they_join_whatever_they_agreed_o
         gone = 0
         for number in range(BURSTS):
             append(paths.telemetry, burst(dice, number))
+            until(lambda number=number: told_of(first, number), "the burst")  # type: ignore[misc]  # as above
             if number % 7 == 3 and makers:
                 name, shared, make = makers.pop()
                 there.append((name, shared, make(stack)))

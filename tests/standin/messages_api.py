@@ -241,11 +241,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scenario", type=scenario_named, default="hive", help=names)
     parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
     options = parser.parse_args(argv)
-    with MessagesApi(options.scenario, port=options.port) as api:
+    # Who has read the URL may interrupt at once.
+    with MessagesApi(options.scenario, port=options.port) as api, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(f"{api.base_url}\n")
         sys.stdout.flush()
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
     return 0
 
 

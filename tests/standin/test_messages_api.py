@@ -22,7 +22,7 @@ from tests.standin.messages_api import MessagesApi
 from tests.standin.scenarios import SCENARIOS, Json, scenario_named, slow
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0  # of what takes milliseconds when all is well
 TOOLS = [{"name": "Agent"}, {"name": "Bash"}]
 
 
@@ -258,6 +258,7 @@ def test_a_gate_holds_answers_and_refusals_until_it_opens() -> None:
         asked = [pool.submit(_ask, api, _body(_user("ask")), session="s") for _ in range(3)]
         while len(api.asked_by("queen")) < 3:
             assert not any(answer.done() for answer in asked)
+            time.sleep(0.01)
         gate.set()
         assert sorted(answer.result()[0] for answer in asked) == [200, 529, 529]
 
@@ -272,7 +273,7 @@ def test_leaving_hangs_up_on_those_who_wait_at_the_gate() -> None:
     with pytest.raises(http.client.RemoteDisconnected):
         connection.getresponse()
     connection.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # others may end meanwhile
 
 
 def test_forever_calls_tools_without_end() -> None:
@@ -311,7 +312,7 @@ def test_leaving_cuts_a_slow_stream_and_leaves_no_thread() -> None:
         connection = _open_stream(api)
     with connection, connection.makefile("rb") as stream:
         assert b"message_stop" not in stream.read()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_leaving_hangs_up_on_an_idle_client_and_leaves_no_thread() -> None:
@@ -323,7 +324,7 @@ def test_leaving_hangs_up_on_an_idle_client_and_leaves_no_thread() -> None:
         idle = connection.sock
     with idle:
         assert idle.recv(1) == b""
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_slow_report_takes_the_time_it_was_given() -> None:
@@ -394,6 +395,7 @@ def _kinds(stream: bytes) -> set[tuple[str, str | None, bool]]:
 
 
 @pytest.mark.npm
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("plan", [plan for plan in CAPTURES if plan.kill_after is None], ids=lambda plan: plan.name)
 def test_the_real_claude_code_still_writes_the_kinds_of_lines_captured(plan: Capture, tmp_path: Path) -> None:
     session = tmp_path / "session"

@@ -157,7 +157,7 @@ def test_no_sequence_restarts_twice_within_the_first_pause(steps: list[tuple[str
         elif word == "fatal":
             one.is_fatal(now_s)
         elif one.missed(now_s):
-            assert now_s - killed_s >= 30.0
+            assert now_s >= killed_s + 30.0  # a difference would be rounded
             killed_s = now_s
 
 

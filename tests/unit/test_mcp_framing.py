@@ -367,25 +367,25 @@ def test_a_document_is_parsed_a_bounded_number_of_times(monkeypatch: pytest.Monk
 
 
 def test_a_mebibyte_in_lines_of_one_character_takes_linear_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     (value,) = Framer(2 * MIB).feed(b"[\n" + b"1\n,\n" * (MIB // 4) + b"1\n]\n")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(value) == MIB // 4 + 1
 
 
 @pytest.mark.parametrize("filling", [b"1,", b'"', b'"",', b"\\", b"{[", b"]", b"1e", b" ", b"1.0", b'"\\"', b"-"])
 def test_a_line_of_a_mebibyte_takes_linear_time(filling: bytes) -> None:
     framer, line = Framer(2 * MIB), b"[" + filling * (MIB // len(filling)) + b"\n"
-    began = time.perf_counter()
+    began = time.process_time()
     framer.feed(b"[\n" + line + line)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_mebibyte_that_comes_byte_by_byte_takes_linear_time() -> None:
     framer, raw = Framer(MIB), b'"' + b"x" * (MIB - 2) + b'"\n'
-    began = time.perf_counter()
+    began = time.process_time()
     items = [item for at in range(len(raw)) for item in framer.feed(raw[at : at + 1])]
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert items == [raw[1:-2].decode()]
 
 

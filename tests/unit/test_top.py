@@ -1,6 +1,5 @@
 """What `top` shows of a suite in every state, on every size of terminal; and how it counts the pace."""
 
-import os
 import re
 import time
 from dataclasses import replace
@@ -216,12 +215,14 @@ def test_a_state_that_cannot_be_read_is_said_and_no_more(tmp_path: Path, text: s
     assert Gauge(str(tmp_path), str(tmp_path), [])._health()[1]
 
 
-def test_a_listener_that_has_gone_quiet_is_said(tmp_path: Path) -> None:
+def test_a_listener_that_has_gone_quiet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "health.json"
     path.write_text('{"programs": {"a": {"health": "ok"}}}')
     gauge = Gauge(str(tmp_path), str(tmp_path), [])
+    written_s = path.stat().st_mtime
+    monkeypatch.setattr(time, "time", lambda: written_s + 19.9)
     assert gauge._health() == ({"a": {"health": "ok"}}, "")
-    os.utime(path, (time.time() - 200,) * 2)
+    monkeypatch.setattr(time, "time", lambda: written_s + 200.5)
     assert gauge._health() == ({}, "the program health has said nothing for 3 m 20 s")
 
 
