@@ -20,13 +20,12 @@ from ws_relay.catchup import Catchup
 from ws_relay.counters import Counters
 from ws_relay.group import Group, Schedule
 from ws_relay.outbox import DEFAULT_LIMIT_BYTES
+from ws_relay.pace import Pace
 from ws_relay.scribe import Scribe
 from ws_relay.subscription import BadWords, Ping, Request, Subscription, Unsubscribe, decode, parse
 from ws_relay.tail import Tail
 from ws_relay.viewer import Viewer, Wire
 
-LONGEST_WINDOW_S = 0.02  # how long news may wait for more under load
-WINDOW_S = 4e-4  # of it for each viewer: one hears at once, fifty and more wait the longest
 CHECK_S = 1.0  # between two looks at those who are behind
 OPEN_FILES = 64  # telemetry files that stay open between reads
 
@@ -57,6 +56,8 @@ class Hub:
         self.groups: dict[Subscription, Group] = {}
         self._narrow: dict[str | None, dict[Subscription, Group]] = {None: {}}  # by session id; None: of any session
         self._schedule = schedule
+        self._pace = Pace()
+        self._read_bytes = 0  # of events, up to the last reading
         self._scribe = Scribe(sessions, now_ms)
         self._max_queue_bytes = max_queue_bytes
         self._max_bytes_per_s = max_bytes_per_s
@@ -87,13 +88,19 @@ class Hub:
         self._behind.pop(viewer, None)
         self._unsubscribe(viewer)
 
-    def window_s(self) -> float:
-        """How long news may wait for more, with so many viewers as there are."""
-        return min(LONGEST_WINDOW_S, WINDOW_S * len(self.viewers))
+    def wait_s(self) -> float:
+        """How long news that came just now should wait for more of it before it is read."""
+        return self._pace.wait_s(self.clock(), len(self.viewers))
+
+    def read_by_now(self) -> None:
+        """Note that everything that there was on disk has been taken in."""
+        read = self.counters.events_read_bytes
+        self._pace.read(self.clock(), read - self._read_bytes)
+        self._read_bytes = read
 
     def _spacing_s(self) -> float:
         """The least between two tellings. Reading, which waits for the whole window, sets the pace."""
-        return self.window_s() / 2
+        return self._pace.window_s(len(self.viewers)) / 2
 
     def fell_behind(self, viewer: Viewer) -> None:
         """Something waits for a viewer."""

@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 PROGRAM = "ws-relay"
 ECHO_PATH = "/__echo"
 BACKLOG = 512  # connections that wait to be accepted
-WORTH_WAITING_S = 0.001  # a shorter window of the hub is that of a few viewers, who hear of each line by itself
 OTHERS = 128  # connections beside the viewers': requests over HTTP, and handshakes
 ANSWER_S = 120.0  # for a slow peer to take an answer over HTTP
 MESSAGE_BYTES = 1 << 20  # of one message of a viewer, inflated
@@ -83,6 +82,7 @@ class Relay:
         self._empty = asyncio.Event()  # no connection is open
         self._empty.set()
         self._catching_up = False
+        self._gathering: asyncio.TimerHandle | None = None  # ends with the window in which news is gathered
         self._door = Door(settings)
         self._failures = Failures()
         routes = {
@@ -122,12 +122,21 @@ class Relay:
         self._loop.add_reader(self.sessions.fileno(), self._disk_changed)
 
     def _disk_changed(self) -> None:
-        """Take it in at once, and what follows in one go once viewers have waited as long as they may."""
-        self.freshen()
-        window_s = self.hub.window_s()
-        if window_s >= WORTH_WAITING_S:
+        """Take it in at once, or with what follows in one go where news comes thick."""
+        wait_s = self.hub.wait_s()
+        if wait_s:
             self._loop.remove_reader(self.sessions.fileno())
-            self._loop.call_later(window_s, self._listen_to_disk)
+            self._gathering = self._loop.call_later(wait_s, self._take_in)
+        else:
+            self._read_disk()
+
+    def _take_in(self) -> None:
+        self._read_disk()
+        self._listen_to_disk()
+
+    def _read_disk(self) -> None:
+        self.freshen()
+        self.hub.read_by_now()
 
     async def _sweep(self) -> None:
         told = False
@@ -168,6 +177,8 @@ class Relay:
                 chore.cancel()
         await server.wait_closed()
         self._loop.remove_reader(self.sessions.fileno())
+        if self._gathering is not None:
+            self._gathering.cancel()
         self.sessions.close()
 
     async def _listen(self) -> Server:

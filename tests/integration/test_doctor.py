@@ -196,7 +196,7 @@ def test_a_database_that_is_broken(well: Console) -> None:
 
 def test_a_lock_that_somebody_keeps_is_found_among_many(well: Console, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        for place in (well.layout.index_lock, *(tmp_path / str(number) for number in range(MANY_LOCKS))):
+        for place in (well.layout.index_lock, *(f"{tmp_path}/{number}" for number in range(MANY_LOCKS))):
             fcntl.flock(stack.enter_context(open(place, "a", encoding="ascii")), fcntl.LOCK_EX)
         found = the_one(findings(well), "lock holders")
     assert f"process {os.getpid()} " in str(found["what"])

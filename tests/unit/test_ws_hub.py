@@ -30,7 +30,8 @@ from ws_relay import hub as hub_module
 from ws_relay import tail as tail_module
 from ws_relay import viewer as viewer_module
 from ws_relay.frame import text_frame
-from ws_relay.hub import CHECK_S, LONGEST_WINDOW_S, Hub
+from ws_relay.hub import CHECK_S, Hub
+from ws_relay.pace import LONGEST_S
 from ws_relay.positions import Formation
 from ws_relay.tail import SEARCH_BYTES
 from ws_relay.viewer import HIGH_BYTES, STUCK_S, Viewer
@@ -59,7 +60,7 @@ class Seat:
     def heard(self, *types: str) -> list[Document]:
         """What arrived since the last call, after all that changed on disk was told."""
         self._hall.settle()
-        self._hall.clock.wait(LONGEST_WINDOW_S)
+        self._hall.clock.wait(LONGEST_S)
         return self.wire.heard(*types)
 
 
@@ -633,7 +634,7 @@ def flood(hall: Hall, rounds: int, size: int = 60) -> None:
     for number in range(rounds):
         hall.emit(1, *(usage("a", 1000 + number * size + each) for each in range(size)))
         hall.settle()
-        hall.clock.wait(LONGEST_WINDOW_S)
+        hall.clock.wait(LONGEST_S)
 
 
 def test_a_slow_viewer_costs_only_itself(tmp_path: Path) -> None:
