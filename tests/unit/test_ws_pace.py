@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_relay.pace import DENSE_S, LONGEST_S, Pace
+from ws_relay.pace import UTMOST_S, Pace
 
 LINE_BYTES = 200
-CROWD = 100  # viewers
+CROWD = 100  # viewers; as many as there may be unless told otherwise
 
 
 def readings(arrivals: list[float], viewers: int) -> list[float]:
@@ -40,24 +40,25 @@ def test_few_viewers_hear_of_each_line_by_itself() -> None:
 
 def test_the_window_grows_with_the_viewers_and_only_then_with_the_lines() -> None:
     pace = Pace()
-    assert [pace.window_s(viewers) for viewers in (0, 1, 10, 25, 1000)] == pytest.approx([0, 4e-4, 4e-3, 0.01, 0.01])
+    many = (0, 1, 10, 25, 100, 150, 200, 1000)
+    assert [pace.window_s(viewers) for viewers in many] == pytest.approx([0, 4e-4, 4e-3, 0.01, 0.01, 0.015, 0.02, 0.02])
     pace.read(1.0, 0)
     pace.read(1.01, 15 * LINE_BYTES)
     assert [pace.window_s(viewers) for viewers in (1, 10, 25, 50, 1000)] == pytest.approx(
         [4e-4, 4e-3, 0.01, 0.02, 0.02]
     )
     pace.read(1.02, 2 * LINE_BYTES)
-    assert pace.window_s(1000) == LONGEST_S
+    assert pace.window_s(CROWD) == 0.01
 
 
 @given(st.lists(st.floats(0, 0.03), min_size=1, max_size=200), st.integers(0, 200))
 def test_no_line_waits_longer_than_a_window_and_no_two_readings_are_closer(pauses: list[float], viewers: int) -> None:
     arrivals = [sum(pauses[: at + 1]) for at in range(len(pauses))]
     found = readings(arrivals, viewers)
-    longest_s = min(DENSE_S, 4e-4 * viewers)
+    longest_s = min(UTMOST_S, 4e-4 * viewers)
     assert all(-1e-9 <= read - came <= longest_s + 1e-9 for came, read in zip(arrivals, found, strict=True))
     times = sorted({*found})
-    closest_s = min(LONGEST_S, 4e-4 * viewers) if viewers > 2 else 0
+    closest_s = min(0.01, 4e-4 * viewers) if viewers > 2 else 0
     assert all(later - earlier >= closest_s - 1e-9 for earlier, later in pairwise(times))
 
 
