@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+from hive_session import proctree
+
 LIMIT_S = 5.0  # from SIGTERM to SIGKILL, as stopwaitsecs in supervisord's files
 STEP_S = 0.02
 
@@ -16,15 +18,23 @@ def end_orphans(socket_path: str, sid: int) -> list[int]:
     `sid` was its POSIX session. Runs are none of it, even those that `reconcile` resumed and that carry the mark: each
     runner has begun a session of its own.
     """
-    found = find_orphans(socket_path, sid)
-    left = found
+    found = left = find_orphans(socket_path, sid)
+    started = {pid: proctree.start_ticks(pid) for pid in found}
     for number, limit_s in ((signal.SIGTERM, LIMIT_S), (signal.SIGKILL, LIMIT_S)):
         end_s = time.monotonic() + limit_s
         for pid in left:
             _signal_group(pid, number)
         while (left := find_orphans(socket_path, sid)) and time.monotonic() < end_s:
             time.sleep(STEP_S)
+    # One that is ending has lost its mark by now, but holds its port for a moment more.
+    end_s = time.monotonic() + LIMIT_S
+    while any(_lives(pid, ticks) for pid, ticks in started.items()) and time.monotonic() < end_s:
+        time.sleep(STEP_S)
     return found
+
+
+def _lives(pid: int, ticks: int | None) -> bool:
+    return ticks is not None and proctree.start_ticks(pid) == ticks and not proctree.is_zombie(pid)
 
 
 def find_orphans(socket_path: str, sid: int) -> list[int]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.container.engine import Engine
 from tests.container.suite import CORE, SLEEPER, Bare, Composed, wait_until
-from tests.integration.supervised import Stopwatch
+from tests.integration.stopwatch import Stopwatch
 
 
 @pytest.fixture(scope="module")

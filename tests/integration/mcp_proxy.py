@@ -7,15 +7,15 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.integration.hive import DEADLINE_S, STEP_S, is_alive, kill, read_bytes, stat_fields, until
+from tests.integration.hive import DEADLINE_S, is_alive, kill, read_bytes, stat_fields, until
+from tests.integration.stopwatch import within
 
 MARK = "MCP_PROXY_TEST"  # in the environment of the proxy and of all that comes of it
 OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z mcp-tcp-proxy: ")
@@ -67,20 +67,6 @@ for line in sys.stdin:
 while True:
     time.sleep(600)
 """
-
-
-LOOK_S = 0.05  # of the time from one look to the next, so much counts at most
-
-
-def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition that must come about so soon; time in which the whole machine stands still does not count."""
-    spent_s, before_s = 0.0, time.monotonic()
-    while not condition():
-        assert spent_s < seconds, f"not within {seconds:g} s: {what}"
-        time.sleep(STEP_S)
-        now_s = time.monotonic()
-        spent_s += min(LOOK_S, now_s - before_s)
-        before_s = now_s
 
 
 def request(request_id: object, method: str = "echo", **params: object) -> bytes:

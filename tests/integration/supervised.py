@@ -7,11 +7,9 @@ import pwd
 import signal
 import subprocess
 import sysconfig
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from hive_session.suite.control import SOCKET, Control, NoAnswer, NotThere, Program
 from hive_session.suite.environment import PORTS
@@ -23,7 +21,6 @@ from tests.integration.hive import DEADLINE_S, SCRIPTS, Hive, is_alive, until
 T = TypeVar("T")
 
 CALL_S = 60.0
-NAP_S = 0.01
 SERVERS = ("mcp-tcp-server", "mcp-ws-bridge", "claude-flow-tcp")
 LASTING = (*SERVERS, "cleanup", "health")
 FREE = dict.fromkeys(PORTS, "0")
@@ -151,31 +148,6 @@ class Supervised(Hive):
         """True when this server does its work, however slowly."""
         asked = questions({"HIVE_RUN_DIR": self.run_dir, **{name: str(port) for name, port in self.ports.items()}})
         return worst(ask_all(asked[server], DEADLINE_S)).health == OK
-
-
-class Stopwatch:
-    """The seconds that a block takes of a machine that works: while it stands still, nobody has any."""
-
-    def __init__(self) -> None:
-        self._naps = 0
-        self._over = threading.Event()
-        self._counting = threading.Thread(target=self._count)
-
-    def __enter__(self) -> Self:
-        self._counting.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._over.set()
-        self._counting.join()
-
-    def _count(self) -> None:
-        while not self._over.wait(NAP_S):
-            self._naps += 1
-
-    @property
-    def seconds(self) -> float:
-        return self._naps * NAP_S
 
 
 def scripts_for(place: Path, user: str) -> str:

@@ -14,7 +14,8 @@ import pytest
 
 from hive_session.suite.ports import any_free
 from tests.integration.hive import children, is_alive, kill, until
-from tests.integration.supervised import LASTING, SERVERS, Stopwatch, Supervised
+from tests.integration.stopwatch import Stopwatch
+from tests.integration.supervised import LASTING, SERVERS, Supervised
 
 BACK_S = 10.0  # from kill -9 to an answer; 2 s on a machine that has nothing else to do
 STOP_S = 10.0  # what Docker gives a container

@@ -16,7 +16,8 @@ import pytest
 
 from hive_session.suite.ports import TURN
 from tests.integration.hive import SCRIPTS, children, is_alive, read_bytes, until
-from tests.integration.supervised import CALL_S, LASTING, PLAIN_USER, SERVERS, Stopwatch, Supervised, scripts_for
+from tests.integration.stopwatch import Stopwatch
+from tests.integration.supervised import CALL_S, LASTING, PLAIN_USER, SERVERS, Supervised, scripts_for
 
 STOP_S = 10.0  # what Docker gives a container
 START_S = 10.0  # 0.4 s on a machine that has nothing else to do

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPMessage
-from statistics import median
-from typing import Any, Self
+from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -17,7 +14,6 @@ from tests.integration.hive import DEADLINE_S
 from tests.integration.server_process import ServerProcess
 
 Json = dict[str, Any]
-NAP_S = 0.01
 
 
 class RelayProcess(ServerProcess):
@@ -65,43 +61,3 @@ def heard(viewer: ClientConnection) -> Json:
     """The next message."""
     found: Json = json.loads(viewer.recv(DEADLINE_S))
     return found
-
-
-class Lateness:
-    """How late the machine is during a `with` block: what short sleeps take beyond what was asked for.
-
-    A bound in seconds is one of the program's. What a machine that stalls, or does other work, adds to it is no fault of its.
-    """
-
-    def __init__(self) -> None:
-        self._late_s = [0.0]
-        self._asleep_since = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(DEADLINE_S)
-
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            self._asleep_since = time.monotonic()
-            time.sleep(NAP_S)
-            self._late_s.append(self._now_late_s())
-
-    def _now_late_s(self) -> float:
-        return time.monotonic() - self._asleep_since - NAP_S
-
-    @property
-    def longest_s(self) -> float:
-        """The latest up to now, the sleep included that is not over though it should be."""
-        return max(*self._late_s, self._now_late_s())
-
-    @property
-    def usual_s(self) -> float:
-        """Half of the sleeps are no later."""
-        return median(self._late_s)
