@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.npm import PREFIXES, missing_programs
 
@@ -18,8 +18,9 @@ pytest_plugins = ("tests.leftout",)
 
 # A slow machine is no failure of the code. In CI, Hypothesis has a profile of its own that says so too.
 _given = settings.get_profile(settings.get_current_profile_name())
-settings.register_profile("unhurried", _given, deadline=None)
-settings.register_profile("brisk", _given, deadline=None, max_examples=10)  # for bin/check; bin/test takes its time
+_patient = settings(_given, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unhurried", _patient)
+settings.register_profile("brisk", _patient, max_examples=10)  # for bin/check; bin/test takes its time
 settings.load_profile("unhurried")
 
 FOREIGN = ("HIVE_", "ANTHROPIC_", "CLAUDE", "RUFLO_", "XDG_", "MAX_CONCURRENT_SESSIONS")
