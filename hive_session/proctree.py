@@ -46,6 +46,11 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def lives(pid: int, started: int) -> bool:
+    """True while the process that was `pid` and `started` at that tick has not ended; a zombie has."""
+    return start_ticks(pid) == started and not is_zombie(pid)
+
+
 def _stat_fields(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on (state first); the name before them may hold anything."""
     raw = read_proc(f"/proc/{pid}/stat")

@@ -65,7 +65,7 @@ def runner_of(paths: SessionPaths) -> int | None:
         pid, started = int(words[0]), int(words[1])
     except (OSError, ValueError, IndexError):
         return None
-    return pid if proctree.start_ticks(pid) == started and not proctree.is_zombie(pid) else None
+    return pid if proctree.lives(pid, started) else None
 
 
 def _ask_runner(paths: SessionPaths) -> bool:

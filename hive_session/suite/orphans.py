@@ -19,7 +19,7 @@ def end_orphans(socket_path: str, sid: int) -> list[int]:
     runner has begun a session of its own.
     """
     found = left = find_orphans(socket_path, sid)
-    started = {pid: proctree.start_ticks(pid) for pid in found}
+    started = {pid: ticks for pid in found if (ticks := proctree.start_ticks(pid)) is not None}
     for number, limit_s in ((signal.SIGTERM, LIMIT_S), (signal.SIGKILL, LIMIT_S)):
         end_s = time.monotonic() + limit_s
         for pid in left:
@@ -28,13 +28,9 @@ def end_orphans(socket_path: str, sid: int) -> list[int]:
             time.sleep(STEP_S)
     # One that is ending has lost its mark by now, but holds its port for a moment more.
     end_s = time.monotonic() + LIMIT_S
-    while any(_lives(pid, ticks) for pid, ticks in started.items()) and time.monotonic() < end_s:
+    while any(proctree.lives(pid, ticks) for pid, ticks in started.items()) and time.monotonic() < end_s:
         time.sleep(STEP_S)
     return found
-
-
-def _lives(pid: int, ticks: int | None) -> bool:
-    return ticks is not None and proctree.start_ticks(pid) == ticks and not proctree.is_zombie(pid)
 
 
 def find_orphans(socket_path: str, sid: int) -> list[int]:
